@@ -1,0 +1,1 @@
+"""One module per paper: its special network, its bounds as functions, and its `experiment`."""
