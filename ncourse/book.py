@@ -1,4 +1,4 @@
-"""The course manifest, `book.toml`: what the chapters are called, need and teach, and in what order.
+"""The course manifest, `book.toml`: what chapters are called, need and teach, and in what order.
 
 Everything that repeats a title, a paper or a number of minutes is made from here: the first cell of
 each notebook, the map in the README, `ncourse list` and the site's navigation.

@@ -9,7 +9,6 @@ fits into d dimensions when d >= K-1. Rows are vectors throughout: K vectors in 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Self
 
 import torch
 from jaxtyping import Float
@@ -123,7 +122,7 @@ class SimplexFrame:
             )
 
     @classmethod
-    def nearest(cls, means: Float[Tensor, "classes dim"]) -> Self:
+    def nearest(cls, means: Float[Tensor, "classes dim"]) -> "SimplexFrame":
         """The frame nearest to class means: centred, rows normalised, then the polar factor.
 
         Args:
@@ -159,7 +158,7 @@ class SimplexFrame:
         scale = math.sqrt(num_classes / (num_classes - 1))
         return scale * (self.basis - self.basis.mean(0))
 
-    def grow(self, num_new: int, *, generator: torch.Generator | None = None) -> Self:
+    def grow(self, num_new: int, *, generator: torch.Generator | None = None) -> "SimplexFrame":
         """A frame with `num_new` more rows; the old basis rows stay exactly as they are.
 
         The new rows are random directions orthogonal to the old ones. Every old vertex turns by the
@@ -186,7 +185,7 @@ class SimplexFrame:
         for _ in range(2):  # the second pass removes the rounding error of the first
             gaussian = gaussian - gaussian @ old.T @ old
         new = torch.linalg.qr(gaussian.T).Q.T.to(self.basis.dtype)
-        return type(self)(torch.cat([self.basis, new]))
+        return SimplexFrame(torch.cat([self.basis, new]))
 
 
 def gram_matrix(vectors: Float[Tensor, "vectors dim"]) -> Float[Tensor, "vectors vectors"]:
@@ -217,7 +216,7 @@ def coherence(vectors: Float[Tensor, "vectors dim"]) -> float:
 
 
 def welch_bound(num_vectors: int, dim: int) -> float:
-    """The least coherence that K vectors in d dimensions can have: sqrt((K-d)/(d(K-1))), or 0 if K <= d.
+    """The least coherence K vectors in d dimensions can have: sqrt((K-d)/(d(K-1))), 0 for K <= d.
 
     Source: Welch 1974. A simplex ETF with K = d+1 attains it: both sides are 1/d.
 

@@ -1,0 +1,366 @@
+"""Claims: what an experiment asserts, what was measured, and the control that had to fail.
+
+A claim without a control says nothing: something has to be able to go the other way. So a `Claim`
+carries both numbers, the one measured where the condition holds and the one measured where it was
+broken, and `claim(...)` shows them in a notebook and raises when the claim does not hold.
+"""
+
+import html
+import json
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from datetime import date
+from importlib.metadata import version
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+__all__ = [
+    "Claim",
+    "ClaimError",
+    "DataCard",
+    "Outcome",
+    "Recording",
+    "claim",
+    "repeat",
+    "require",
+]
+
+Table = dict[str, list[Any]]
+"""A tidy table in plain data: column name -> values, all columns equally long."""
+
+CLAIM_MIME = "application/vnd.ncourse.claim+json"
+"""Output type under which a notebook stores a claim, so that a page can list them all."""
+
+
+class ClaimError(AssertionError):
+    """A claim that does not hold on the data that its thresholds belong to."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One statement, whether it holds, and the numbers behind it.
+
+    Attributes:
+        text: the statement, in words and with its threshold.
+        holds: whether the measurement satisfies it *and* the control fails it.
+        measured: what was measured, by name.
+        source: where the statement comes from: a paper and place, or "This course".
+        control: what was measured where the condition is broken, by name.
+        binding: False on data that the thresholds were not made for; such a claim is reported,
+            held or not, and never raises.
+    """
+
+    text: str
+    holds: bool
+    measured: Mapping[str, float | int]
+    source: str
+    control: Mapping[str, float | int]
+    binding: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("text", "source"):
+            if not getattr(self, name).strip():
+                raise ValueError(f"a claim needs a {name}; got an empty one")
+        for name in ("measured", "control"):
+            values = getattr(self, name)
+            if not values:
+                raise ValueError(f"the claim {self.text!r} has no {name}: a claim needs both")
+            object.__setattr__(self, name, {key: float(value) for key, value in values.items()})
+        object.__setattr__(self, "holds", bool(self.holds))
+
+    @property
+    def verdict(self) -> str:
+        """One of "holds", "does not hold", and "(reported)" behind either if not binding."""
+        word = "holds" if self.holds else "does not hold"
+        return word if self.binding else f"{word} (reported)"
+
+    def __str__(self) -> str:
+        sign = "✓" if self.holds else "✗"
+        measured, control = _numbers(self.measured), _numbers(self.control)
+        return (
+            f"{sign} {self.text}\n  measured: {measured}\n  control:  {control}\n"
+            f"  source:   {self.source}"
+        )
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
+        return {
+            "text/plain": str(self),
+            "text/html": _claim_html(self),
+            CLAIM_MIME: {**asdict(self), "verdict": self.verdict},
+        }
+
+
+def claim(
+    text: str,
+    holds: bool,
+    *,
+    measured: Mapping[str, float | int],
+    source: str,
+    control: Mapping[str, float | int],
+) -> Claim:
+    """Show a claim, and raise `ClaimError` when it does not hold.
+
+    Args:
+        text: the statement with its threshold.
+        holds: the verdict, computed from the numbers: measured satisfies it and control fails it.
+        measured: names and values measured where the condition holds.
+        source: paper and place, or "This course".
+        control: names and values measured where the condition is broken.
+
+    Raises:
+        ClaimError: when `holds` is false.
+        ValueError: when text, source, measured or control is empty.
+
+    >>> _ = claim("1 + 1 is at least 2", 1 + 1 >= 2 > 1 + 0, measured={"1 + 1": 2},
+    ...           source="This course", control={"1 + 0": 1})
+    ✓ 1 + 1 is at least 2
+      measured: 1 + 1: 2
+      control:  1 + 0: 1
+      source:   This course
+    """
+    made = Claim(text, holds, measured, source, control)
+    require([made])
+    return made
+
+
+def require(claims: Iterable[Claim]) -> None:
+    """Show claims one by one, then raise `ClaimError` if a binding one does not hold."""
+    claims = tuple(claims)
+    if not claims:
+        raise ValueError("there are no claims to require")
+    for made in claims:
+        _show(made)
+    broken = [made for made in claims if made.binding and not made.holds]
+    if broken:
+        raise ClaimError("does not hold:\n" + "\n".join(str(made) for made in broken))
+
+
+@dataclass(frozen=True)
+class DataCard:
+    """What an experiment ran on, never the data itself: name, sizes and checksum (SHA-256)."""
+
+    name: str
+    num_train: int
+    num_test: int
+    num_classes: int
+    checksum: str
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The result of one experiment: one seed on one data set.
+
+    Attributes:
+        experiment: name of the module that ran, e.g. "papyan2020".
+        scale: "laptop", "workstation" or "paper".
+        seed: the seed it ran with.
+        data: what it ran on.
+        claims: what it asserts, in order.
+        tables: its histories as plain tables, by name.
+    """
+
+    experiment: str
+    scale: str
+    seed: int
+    data: DataCard
+    claims: tuple[Claim, ...]
+    tables: Mapping[str, Table] = field(default_factory=dict)
+
+    def reported(self) -> "Outcome":
+        """The same outcome with claims that are reported instead of raising."""
+        return replace(self, claims=tuple(replace(c, binding=False) for c in self.claims))
+
+    def save(self, path: str | Path) -> Path:
+        """Write as JSON; returns the path. `Outcome.load` reads it back."""
+        path = Path(path)
+        path.write_text(json.dumps(asdict(self), ensure_ascii=False) + "\n", encoding="utf-8")
+        return path
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Outcome":
+        """Read what `save` wrote.
+
+        Raises:
+            ValueError: if the file is not JSON or not an outcome, naming the file.
+        """
+        return _outcome(_read_json(path), path)
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
+        lines = [str(self), *(str(c) for c in self.claims)]
+        rows = "".join(_claim_html(c) for c in self.claims)
+        return {
+            "text/plain": "\n".join(lines),
+            "text/html": f"<p>{html.escape(str(self))}</p>{rows}",
+        }
+
+    def __str__(self) -> str:
+        held = sum(c.holds for c in self.claims)
+        return (
+            f"{self.experiment}, scale {self.scale}, seed {self.seed}, on {self.data.name} "
+            f"({self.data.num_train} training samples, {self.data.num_classes} classes): "
+            f"{held} of {len(self.claims)} claims hold"
+        )
+
+
+@dataclass(frozen=True)
+class Recording:
+    """Outcomes of several seeds, kept because they take longer than a notebook may.
+
+    Attributes:
+        outcomes: one per seed.
+        command: what made it, to type again.
+        version: of ncourse.
+        date: ISO date of the run.
+    """
+
+    outcomes: tuple[Outcome, ...]
+    command: str
+    version: str
+    date: str
+
+    def __str__(self) -> str:
+        seeds = ", ".join(str(outcome.seed) for outcome in self.outcomes)
+        return f"recorded: seeds {seeds}; {self.command}; ncourse {self.version}, {self.date}"
+
+    def save(self, path: str | Path) -> Path:
+        """Write as JSON, floats to 6 significant digits; returns the path."""
+        path = Path(path)
+        text = json.dumps(_rounded(asdict(self)), ensure_ascii=False, separators=(",", ":"))
+        path.write_text(text + "\n", encoding="utf-8")
+        return path
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Recording":
+        """Read what `save` wrote.
+
+        Raises:
+            ValueError: if the file is not JSON or not a recording, naming the file.
+        """
+        content = _read_json(path)
+        try:
+            outcomes = tuple(_outcome(entry, path) for entry in content["outcomes"])
+            return cls(outcomes, content["command"], content["version"], content["date"])
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"{path} is not a recording: {error!r}") from error
+
+
+def repeat(
+    experiment: Callable[..., Outcome],
+    seeds: Sequence[int],
+    *,
+    command: str = "",
+    keep: Sequence[str] | None = None,
+    **arguments: Any,
+) -> Recording:
+    """Run an experiment once per seed.
+
+    Args:
+        experiment: a paper's `experiment` function.
+        seeds: at least one.
+        command: what to type to make this again; stored, not run.
+        keep: names of the tables to keep (all if None); the others are dropped.
+        arguments: passed on to `experiment`.
+    """
+    if not seeds:
+        raise ValueError("seeds is empty; expected at least one seed")
+    outcomes = []
+    for seed in seeds:
+        outcome = experiment(seed=seed, **arguments)
+        if keep is not None:
+            outcome = replace(outcome, tables={name: outcome.tables[name] for name in keep})
+        outcomes.append(outcome)
+    return Recording(tuple(outcomes), command, version("ncourse"), date.today().isoformat())
+
+
+def summary(outcomes: Iterable[Outcome]) -> list[dict[str, Any]]:
+    """Each claim over several outcomes: how often it held, and the spread of every number.
+
+    Returns one dict per claim, in order: `text`, `source`, `held`, `runs`, and `measured` and
+    `control`, which map each name to (mean, least, greatest).
+
+    Raises:
+        ValueError: if the outcomes do not assert the same claims.
+    """
+    outcomes = tuple(outcomes)
+    texts = {tuple(c.text for c in outcome.claims) for outcome in outcomes}
+    if len(texts) != 1:
+        raise ValueError(f"the {len(outcomes)} outcomes do not assert the same claims")
+    rows = []
+    for versions in zip(*(outcome.claims for outcome in outcomes), strict=True):
+        rows.append(
+            {
+                "text": versions[0].text,
+                "source": versions[0].source,
+                "held": sum(c.holds for c in versions),
+                "runs": len(versions),
+                "measured": _spread([c.measured for c in versions]),
+                "control": _spread([c.control for c in versions]),
+            }
+        )
+    return rows
+
+
+def _spread(rows: list[Mapping[str, float | int]]) -> dict[str, tuple[float, float, float]]:
+    columns = {name: [row[name] for row in rows] for name in rows[0]}
+    return {name: (mean(c), min(c), max(c)) for name, c in columns.items()}
+
+
+def _numbers(values: Mapping[str, float | int]) -> str:
+    return "; ".join(f"{name}: {value:.3g}" for name, value in values.items())
+
+
+def _claim_html(made: Claim) -> str:
+    """One claim as a card; colours work on light and dark pages."""
+    colour = "#2e7d32" if made.holds else "#b3261e"
+    rows = "".join(
+        f"<br><small><b>{name}</b> {html.escape(_numbers(values))}</small>"
+        for name, values in (("Measured", made.measured), ("Control", made.control))
+    )
+    return (
+        f'<div class="nc-claim" style="border-left:4px solid {colour};padding:.3em .8em;'
+        f'margin:.4em 0"><b>{"✓" if made.holds else "✗"} {html.escape(made.verdict)}</b>: '
+        f"{html.escape(made.text)}{rows}"
+        f"<br><small><b>Source</b> {html.escape(made.source)}</small></div>"
+    )
+
+
+def _show(made: Claim) -> None:
+    """Display in a notebook, print elsewhere."""
+    # IPython is there exactly when a notebook runs; the package itself does not need it.
+    ipython = sys.modules.get("IPython")
+    if ipython is not None and ipython.get_ipython() is not None:
+        ipython.display.display(made)
+    else:
+        print(made)
+
+
+def _read_json(path: str | Path) -> Any:
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not readable JSON: {error}") from error
+
+
+def _outcome(content: Any, path: str | Path) -> Outcome:
+    try:
+        return Outcome(
+            **{
+                **content,
+                "data": DataCard(**content["data"]),
+                "claims": tuple(Claim(**entry) for entry in content["claims"]),
+            }
+        )
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{path} is not an outcome: {error!r}") from error
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, float):
+        return float(f"{value:.6g}")
+    if isinstance(value, dict):
+        return {key: _rounded(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_rounded(entry) for entry in value]
+    return value

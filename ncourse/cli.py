@@ -1,0 +1,210 @@
+"""The `ncourse` command: the course from a terminal, on every platform."""
+
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+try:
+    import typer
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+except ModuleNotFoundError as error:
+    raise SystemExit(
+        f'ncourse: {error.name} is not installed; the command needs: pip install "ncourse[course]"'
+    ) from error
+
+from ncourse.book import Book, Chapter, ManifestError, load
+
+app = typer.Typer(
+    help="The neural collapse course: read it, build it, test it.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+console = Console()
+errors = Console(stderr=True)
+
+
+def _fail(message: str) -> typer.Exit:
+    """Print an error; the caller raises what is returned."""
+    errors.print(Text("error: ", style="bold red") + Text.from_ansi(message))
+    return typer.Exit(1)
+
+
+def _book() -> Book:
+    """The course around the working folder."""
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        if (folder / "book.toml").is_file():
+            try:
+                return load(folder / "book.toml")
+            except ManifestError as error:
+                raise _fail(f"book.toml: {error}") from None
+    raise _fail(
+        f"no book.toml in {here} or above it; this command works on a checkout of the course, "
+        "so change into its folder first"
+    )
+
+
+def _chapters(book: Book, numbers: list[int] | None) -> list[Chapter]:
+    """The chapters with these numbers; all of them if there are none."""
+    try:
+        return [book.chapter(number) for number in numbers or []] or list(book.chapters)
+    except ValueError as error:
+        raise _fail(str(error)) from None
+
+
+@app.command("list")
+def list_chapters() -> None:
+    """List the chapters with their papers and minutes."""
+    book = _book()
+    table = Table(title=book.title)
+    for column, justify in (
+        ("", "right"),
+        ("Chapter", "left"),
+        ("Paper", "left"),
+        ("Min", "right"),
+    ):
+        table.add_column(column, justify=justify)  # type: ignore[arg-type]
+    for part in book.parts:
+        table.add_section()
+        table.add_row("", Text(part.title, style="bold"))
+        for chapter in part.chapters:
+            papers = ", ".join(paper.label for paper in chapter.papers)
+            table.add_row(str(chapter.number), chapter.title, papers, str(chapter.minutes))
+    console.print(table)
+
+
+@app.command()
+def lab(
+    fresh: Annotated[
+        int | None,
+        typer.Option(metavar="NN", help="Lay today's notebook of chapter NN beside your own."),
+    ] = None,
+) -> None:
+    """Open JupyterLab on your own copy of the course, `my-course/`, which updates leave alone."""
+    from ncourse import site
+
+    book = _book()
+    chapter = _chapters(book, [fresh])[0] if fresh is not None else None
+    folder = site.working_copy(book, chapter)
+    raise typer.Exit(subprocess.run([sys.executable, "-m", "jupyterlab"], cwd=folder).returncode)
+
+
+@app.command()
+def build() -> None:
+    """Run the notebooks that have changed, build the site and print its address."""
+    from ncourse import site
+
+    book = _book()
+    try:
+        page = site.build(book, console)
+    except (site.NotebookError, site.SiteError) as error:
+        raise _fail(str(error)) from None
+    console.print(f"\nOpen {page.as_uri()}", highlight=False, soft_wrap=True)
+
+
+@app.command()
+def outputs(
+    chapters: Annotated[
+        list[int] | None, typer.Argument(metavar="[NN]...", help="Chapters; without any, all.")
+    ] = None,
+) -> None:
+    """Write fresh outputs into the notebooks of the course (for those who change them)."""
+    from ncourse import site
+
+    book = _book()
+    try:
+        site.outputs(book, _chapters(book, chapters), console)
+    except site.NotebookError as error:
+        raise _fail(str(error)) from None
+
+
+@app.command()
+def sync() -> None:
+    """Bring the notebooks' headers and the README's map in line with `book.toml`."""
+    from ncourse import site
+
+    book = _book()
+    try:
+        changed = site.sync(book)
+    except ManifestError as error:
+        raise _fail(str(error)) from None
+    for path in changed:
+        console.print(f"wrote {path.relative_to(book.root)}", highlight=False)
+    # Like a formatter's hook: a change fails the commit, so that it can be looked at.
+    raise typer.Exit(1 if changed else 0)
+
+
+@app.command()
+def test() -> None:
+    """Test the package, the notebooks, and the built site in a browser."""
+    book = _book()
+    pytest = [sys.executable, "-m", "pytest"]
+    two = ["-n", "2"]
+    notebooks = ["--nbval-lax", "--nbval-current-env", "--nbval-cell-timeout=600"]
+    # One worker a notebook: a notebook's cells share a kernel.
+    one_worker_each = [*two, "--dist", "loadfile"]
+    stages = {
+        "package": [*pytest, *two, "-m", "not browser and not bench"],
+        "notebooks": [*pytest, *notebooks, *one_worker_each, book.src],
+        "site": [sys.executable, "-m", "ncourse.cli", "build"],
+        "browser": [*pytest, "-m", "browser", "-rs", "tests/site"],
+    }
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    table = Table("Stage", "Result", "Time")
+    failed = False
+    for stage, command in stages.items():
+        console.rule(stage)
+        start = time.perf_counter()
+        code = subprocess.run(command, cwd=book.root, env=environment).returncode
+        failed |= code != 0
+        result = "[green]passed[/]" if code == 0 else f"[red]failed[/] (exit code {code})"
+        table.add_row(stage, result, f"{time.perf_counter() - start:.0f} s")
+    console.print(table)
+    raise typer.Exit(1 if failed else 0)
+
+
+@app.command()
+def doctor() -> None:
+    """Print versions, threads and data sets, to paste into a bug report."""
+    for name, value in _report():
+        print(f"{name + ':':<18}{value}")
+
+
+def _report() -> list[tuple[str, str]]:
+    """What a bug report should say about this machine."""
+    import torch
+
+    packages = [
+        *("ncourse", "torch", "torchvision", "numpy", "scipy", "scikit-learn", "torchmetrics"),
+        *("lightning-fabric", "matplotlib", "ipykernel", "ipywidgets", "jupyterlab"),
+        *("jupyter-book", "nbclient"),
+    ]
+    rows = [("python", platform.python_version()), ("platform", platform.platform())]
+    for package in packages:
+        try:
+            rows.append((package, importlib.metadata.version(package)))
+        except importlib.metadata.PackageNotFoundError:
+            rows.append((package, "not installed"))
+    accelerator = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
+    rows += [
+        ("cores", str(os.cpu_count())),
+        ("torch threads", str(torch.get_num_threads())),
+        ("OMP_NUM_THREADS", os.environ.get("OMP_NUM_THREADS", "not set")),
+        ("CUDA device", accelerator),
+        ("Chromium", shutil.which("chromium") or "not found (browser tests are skipped)"),
+    ]
+    return rows
+
+
+if __name__ == "__main__":
+    app()

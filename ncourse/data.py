@@ -1,0 +1,255 @@
+"""Data sets as in-memory tensors: Gaussian mixtures, digits, Fashion-MNIST.
+
+Every function returns one frozen `Dataset`. Images are `(N, channels, height, width)` floats, the
+pixels divided by their largest possible value and the mean training image subtracted.
+"""
+
+import gzip
+import hashlib
+import struct
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from ncourse.claims import DataCard
+
+__all__ = ["Dataset", "digits", "fashion_mnist", "gaussian_mixture"]
+
+_DEBIAN_FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A labelled data set in memory, split into training and test samples.
+
+    Attributes:
+        name: what it is, e.g. "digits".
+        inputs: training samples, `(N, ...)` floats.
+        labels: training labels, `(N,)` integers in 0..K-1.
+        test_inputs: test samples, `(M, ...)`.
+        test_labels: test labels, `(M,)`.
+        class_names: K names, in label order.
+
+    Raises:
+        ValueError: if sizes do not match or a label is outside 0..K-1.
+    """
+
+    name: str
+    inputs: Float[Tensor, "samples ..."]
+    labels: Int[Tensor, " samples"]
+    test_inputs: Float[Tensor, "tests ..."]
+    test_labels: Int[Tensor, " tests"]
+    class_names: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        for split, inputs, labels in (
+            ("training", self.inputs, self.labels),
+            ("test", self.test_inputs, self.test_labels),
+        ):
+            if len(inputs) != len(labels):
+                raise ValueError(
+                    f"{self.name}: {len(inputs)} {split} samples but {len(labels)} labels"
+                )
+            if inputs.shape[1:] != self.inputs.shape[1:]:
+                raise ValueError(
+                    f"{self.name}: {split} samples are {tuple(inputs.shape[1:])}, "
+                    f"training samples {tuple(self.inputs.shape[1:])}"
+                )
+            if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < self.num_classes:
+                raise ValueError(
+                    f"{self.name}: {split} labels run from {int(labels.min())} to "
+                    f"{int(labels.max())}; {self.num_classes} class names allow 0 to "
+                    f"{self.num_classes - 1}"
+                )
+
+    @property
+    def num_classes(self) -> int:
+        """K, the number of classes."""
+        return len(self.class_names)
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of one sample."""
+        return tuple(self.inputs.shape[1:])
+
+    @cached_property
+    def checksum(self) -> str:
+        """SHA-256 of all samples and labels, in order."""
+        digest = hashlib.sha256()
+        for tensor in (self.inputs, self.labels, self.test_inputs, self.test_labels):
+            digest.update(tensor.contiguous().numpy().tobytes())
+        return digest.hexdigest()
+
+    @property
+    def card(self) -> DataCard:
+        """Name, sizes and checksum: what an `Outcome` says it ran on."""
+        return DataCard(
+            self.name, len(self.labels), len(self.test_labels), self.num_classes, self.checksum
+        )
+
+    def with_random_labels(self, *, seed: int) -> "Dataset":
+        """The same samples with training labels drawn uniformly at random; test labels stay."""
+        generator = torch.Generator().manual_seed(seed)
+        labels = torch.randint(0, self.num_classes, self.labels.shape, generator=generator)
+        return replace(self, name=f"{self.name}, random labels", labels=labels)
+
+    def take(self, per_class: int, *, seed: int = 0) -> "Dataset":
+        """At most `per_class` random training samples of each class, in random order."""
+        if per_class < 1:
+            raise ValueError(f"per_class is {per_class}; expected at least 1")
+        generator = torch.Generator().manual_seed(seed)
+        order = torch.randperm(len(self.labels), generator=generator)
+        rank_in_class = torch.nn.functional.one_hot(self.labels[order], self.num_classes).cumsum(0)
+        rank = rank_in_class.gather(1, self.labels[order][:, None]).squeeze(1)
+        chosen = order[rank <= per_class]
+        name = f"{self.name}, {per_class} per class"
+        return replace(self, name=name, inputs=self.inputs[chosen], labels=self.labels[chosen])
+
+
+def gaussian_mixture(
+    num_classes: int,
+    dim: int,
+    *,
+    train_per_class: int = 100,
+    test_per_class: int = 100,
+    separation: float = 1.0,
+    noise: float = 1.0,
+    means: Float[Tensor, "classes dim"] | None = None,
+    seed: int = 0,
+) -> Dataset:
+    """One Gaussian cloud per class, all of the same size and covariance noise^2 I.
+
+    Args:
+        num_classes: K >= 2.
+        dim: d >= 1.
+        train_per_class: training samples of each class, at least 1.
+        test_per_class: test samples of each class, 0 or more.
+        separation: standard deviation of each coordinate of the class means.
+        noise: standard deviation of each coordinate around its class mean.
+        means: `(K, d)` class means; drawn from N(0, separation^2 I) if None.
+        seed: of means and samples.
+
+    Raises:
+        ValueError: if a size is too small or `means` has another shape.
+    """
+    if num_classes < 2 or dim < 1 or train_per_class < 1 or test_per_class < 0:
+        raise ValueError(
+            f"got num_classes={num_classes}, dim={dim}, train_per_class={train_per_class}, "
+            f"test_per_class={test_per_class}; need at least 2, 1, 1, 0"
+        )
+    generator = torch.Generator().manual_seed(seed)
+    if means is None:
+        means = separation * torch.randn(num_classes, dim, generator=generator)
+    if means.shape != (num_classes, dim):
+        raise ValueError(f"means is {tuple(means.shape)}; expected {(num_classes, dim)}")
+
+    def draw(per_class: int) -> tuple[Tensor, Tensor]:
+        labels = torch.arange(num_classes).repeat_interleave(per_class)
+        inputs = means[labels] + noise * torch.randn(
+            len(labels), dim, generator=generator, dtype=means.dtype
+        )
+        return inputs, labels
+
+    train, test = draw(train_per_class), draw(test_per_class)
+    names = tuple(f"class {k}" for k in range(num_classes))
+    return Dataset("gaussian mixture", *train, *test, names)
+
+
+def digits(*, num_train: int = 1400) -> Dataset:
+    """scikit-learn's digits: 1,797 images of 8x8 pixels in 10 classes, shuffled and split.
+
+    Args:
+        num_train: training samples, 1 to 1796; the rest is for testing.
+
+    Source: Alpaydin and Kaynak 1998 (UCI, "Optical recognition of handwritten digits").
+    """
+    from sklearn.datasets import load_digits
+
+    pixels, labels = load_digits(return_X_y=True)
+    if not 1 <= num_train < len(labels):
+        raise ValueError(f"num_train is {num_train}; digits has {len(labels)} samples in all")
+    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))
+    images = torch.tensor(pixels, dtype=torch.float32).reshape(-1, 1, 8, 8)[order] / 16
+    targets = torch.tensor(labels, dtype=torch.int64)[order]
+    return _images(
+        "digits",
+        (images[:num_train], targets[:num_train]),
+        (images[num_train:], targets[num_train:]),
+        tuple(str(k) for k in range(10)),
+    )
+
+
+def fashion_mnist(root: str | Path | None = None) -> Dataset:
+    """Fashion-MNIST: 60,000 training and 10,000 test images of 28x28 pixels in 10 classes.
+
+    Args:
+        root: folder with the four `*-ubyte.gz` files. If None: the folder of Debian's package
+            `dataset-fashion-mnist` if it is installed, else torchvision downloads them into
+            `~/.cache/ncourse`.
+
+    Raises:
+        FileNotFoundError: if they are not there and cannot be downloaded; says how to get them.
+        ValueError: if a file is damaged, naming it.
+
+    Source: Xiao, Rasul, Vollgraf 2017 (arXiv 1708.07747).
+    """
+    if root is not None:
+        folder = Path(root)
+    elif _DEBIAN_FASHION_MNIST.is_dir():
+        folder = _DEBIAN_FASHION_MNIST
+    else:
+        folder = _download_fashion_mnist(Path.home() / ".cache" / "ncourse")
+
+    def read(split: str) -> tuple[Tensor, Tensor]:
+        images = _read_idx(folder / f"{split}-images-idx3-ubyte.gz", num_axes=3)
+        labels = _read_idx(folder / f"{split}-labels-idx1-ubyte.gz", num_axes=1)
+        return torch.from_numpy(images).float()[:, None] / 255, torch.from_numpy(labels).long()
+
+    clothes = "T-shirt,trouser,pullover,dress,coat,sandal,shirt,sneaker,bag,ankle boot"
+    return _images("fashion-mnist", read("train"), read("t10k"), tuple(clothes.split(",")))
+
+
+def _images(
+    name: str, train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor], names: tuple[str, ...]
+) -> Dataset:
+    mean_image = train[0].mean(0)
+    return Dataset(name, train[0] - mean_image, train[1], test[0] - mean_image, test[1], names)
+
+
+def _download_fashion_mnist(cache: Path) -> Path:
+    ways = (
+        "Fashion-MNIST is not on this machine. Three ways to get it: `apt-get install "
+        "dataset-fashion-mnist` on Debian or Ubuntu; `pip install torchvision` and a network "
+        "connection, then call fashion_mnist() again; or fashion_mnist(root=FOLDER) with the four "
+        "*-ubyte.gz files of github.com/zalandoresearch/fashion-mnist in FOLDER"
+    )
+    try:
+        from torchvision.datasets import FashionMNIST
+
+        FashionMNIST(str(cache), download=True)
+    except (ImportError, OSError, RuntimeError) as error:
+        raise FileNotFoundError(f"{ways}. (The download said: {error})") from error
+    return cache / "FashionMNIST" / "raw"
+
+
+def _read_idx(path: Path, *, num_axes: int) -> np.ndarray:
+    """Read one gzipped IDX file of unsigned bytes: magic number, sizes, then the values."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing; expected the four *-ubyte.gz files beside it")
+    try:
+        content = gzip.decompress(path.read_bytes())
+        magic, *shape = struct.unpack_from(f">{1 + num_axes}I", content)
+    except (OSError, EOFError, struct.error, ValueError) as error:
+        raise ValueError(f"{path} is damaged ({error}); fetch it again") from error
+    values = np.frombuffer(content, dtype=np.uint8, offset=4 * (1 + num_axes))
+    if magic != 0x0800 + num_axes or len(values) != np.prod(shape):
+        raise ValueError(
+            f"{path} is damaged: it announces {shape} values and holds {len(values)}; "
+            "fetch it again"
+        )
+    return values.reshape(shape).copy()

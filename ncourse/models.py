@@ -1,0 +1,124 @@
+"""Networks that more than one chapter uses.
+
+Each has `features(x)`, the activations the last layer sees, and `classifier`, that last linear
+layer; `model(x)` is `classifier(features(x))`. Collapse is a statement about these two.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import pairwise
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+__all__ = ["CNN", "MLP", "Classifier", "seeded"]
+
+
+class Classifier(nn.Module):
+    """A feature map followed by a linear classifier.
+
+    Args:
+        body: maps inputs `(N, ...)` to features `(N, d)`.
+        classifier: `nn.Linear(d, K)`.
+    """
+
+    def __init__(self, body: nn.Module, classifier: nn.Linear) -> None:
+        super().__init__()
+        self.body = body
+        self.classifier = classifier
+
+    def features(self, inputs: Float[Tensor, "samples ..."]) -> Float[Tensor, "samples features"]:
+        """The last layer's input, `(N, d)`."""
+        return self.body(inputs)
+
+    def forward(self, inputs: Float[Tensor, "samples ..."]) -> Float[Tensor, "samples classes"]:
+        """Logits, `(N, K)`."""
+        return self.classifier(self.features(inputs))
+
+
+class MLP(Classifier):
+    """Fully connected layers with ReLU, each after batch norm unless told otherwise.
+
+    Args:
+        input_shape: shape of one sample; images are flattened.
+        widths: width of each hidden layer; the last one is the feature dimension d.
+        num_classes: K.
+        batch_norm: whether a batch norm comes before each ReLU.
+        seed: of the initial weights.
+    """
+
+    def __init__(
+        self,
+        input_shape: Sequence[int],
+        widths: Sequence[int],
+        num_classes: int,
+        *,
+        batch_norm: bool = True,
+        seed: int = 0,
+    ) -> None:
+        if not widths:
+            raise ValueError("widths is empty; an MLP needs at least one hidden layer")
+        sizes = [torch.Size(input_shape).numel(), *widths]
+        layers: list[nn.Module] = [nn.Flatten()]
+        with seeded(seed):
+            for fan_in, fan_out in pairwise(sizes):
+                layers.append(nn.Linear(fan_in, fan_out))
+                if batch_norm:
+                    layers.append(nn.BatchNorm1d(fan_out))
+                layers.append(nn.ReLU())
+            super().__init__(nn.Sequential(*layers), nn.Linear(sizes[-1], num_classes))
+
+
+class CNN(Classifier):
+    """A small convolutional network: 3x3 convolutions, batch norm, ReLU, average over the image.
+
+    The image is halved before every convolution but the first, as long as both sides are at
+    least 4 pixels.
+
+    Args:
+        input_shape: `(channels, height, width)` of one image.
+        widths: channels after each convolution; the last one is the feature dimension d.
+        num_classes: K.
+        seed: of the initial weights.
+    """
+
+    def __init__(
+        self,
+        input_shape: Sequence[int],
+        widths: Sequence[int],
+        num_classes: int,
+        *,
+        seed: int = 0,
+    ) -> None:
+        if len(input_shape) != 3:
+            raise ValueError(
+                f"input_shape is {tuple(input_shape)}; a CNN needs (channels, height, width)"
+            )
+        channels, height, width = input_shape
+        layers: list[nn.Module] = []
+        with seeded(seed):
+            for index, fan_out in enumerate(widths):
+                if index and min(height, width) >= 4:
+                    layers.append(nn.MaxPool2d(2))
+                    height, width = height // 2, width // 2
+                layers += [
+                    nn.Conv2d(channels, fan_out, 3, padding=1, bias=False),
+                    nn.BatchNorm2d(fan_out),
+                    nn.ReLU(),
+                ]
+                channels = fan_out
+            layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten()]
+            super().__init__(nn.Sequential(*layers), nn.Linear(channels, num_classes))
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Seed torch's default generator inside the block and put it back afterwards.
+
+    PyTorch's layers draw their initial weights from the global generator; this keeps a network
+    reproducible without touching the caller's random numbers.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield

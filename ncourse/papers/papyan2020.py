@@ -1,0 +1,286 @@
+"""Papyan, Han, Donoho 2020: training past zero error, four things happen together.
+
+"Prevalence of neural collapse during the terminal phase of deep learning training", PNAS 117(40).
+The paper observes, on seven data sets and three architectures, that after the training error has
+reached zero the features collapse onto their class means (NC1), the means onto a simplex ETF (NC2),
+the classifier onto the means (NC3), and the decision onto the nearest class mean (NC4).
+
+Its networks train for 350 epochs on GPUs. Here the same is measured on small images within seconds,
+beside a control that the paper does not have: the same training without weight decay, which reaches
+zero error just as fast and hardly collapses. Thresholds are this course's, for digits.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ncourse.claims import Claim, Outcome, Table
+from ncourse.data import Dataset, digits
+from ncourse.models import CNN, MLP
+from ncourse.training import Features, fit, log_schedule
+
+__all__ = ["WEIGHT_DECAYS", "claims", "experiment", "plane", "train"]
+
+WEIGHT_DECAYS = {"weight decay 5e-3": 5e-3, "weight decay 5e-4": 5e-4, "no weight decay": 0.0}
+"""The three runs that differ in nothing else; the last is the control."""
+
+PLANE_CLASSES = (0, 1, 2)
+FRAMES = (1, 2, 4, 7, 12, 20, 35, 60, 100, 101, 130, 170, 201, 240, 300)
+
+SOURCE = "Papyan, Han, Donoho 2020, the observation (thresholds are the course's, for digits)"
+COURSE = "This course, beside Papyan, Han, Donoho 2020"
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Sizes of one `scale`."""
+
+    epochs: int
+    widths: tuple[int, ...]
+    cnn_epochs: int
+    cnn_widths: tuple[int, ...]
+
+
+SCALES = {
+    "laptop": Scale(300, (256, 256, 256), 100, (16, 32, 64)),
+    "workstation": Scale(300, (512, 512, 512), 100, (32, 64, 128, 128)),
+}
+
+
+Path = list[tuple[int, Features, Features]]
+"""Epoch, training pass, test pass; one for each frame."""
+
+
+def experiment(scale: str = "laptop", *, seed: int = 0, data: Dataset | None = None) -> Outcome:
+    """Train past zero error and watch NC1 to NC4, with controls: one seed on one data set.
+
+    Args:
+        scale: "laptop" (about a minute on one core for digits) or "workstation" (wider networks).
+        seed: of weights, sample order and random labels.
+        data: the caller's own images; digits if None. Thresholds belong to digits, so on other
+            data the claims are reported and do not raise.
+
+    Returns:
+        An `Outcome` whose tables are one history per run ("weight decay 5e-3", "weight decay 5e-4",
+        "no weight decay", "random labels", "cnn", "cnn, no weight decay") and "plane": three
+        classes in the plane of their means, over the epochs.
+
+    Raises:
+        ValueError: for an unknown scale; "paper" is refused with the settings that are known.
+    """
+    if scale == "paper":
+        raise ValueError(
+            "scale 'paper' is not built: of the paper's settings, those of the public notebook are "
+            "known (ResNet-18 on MNIST, 350 epochs, batch 128, weight decay 5e-4, learning rate "
+            "0.0679 for cross-entropy) and need a GPU — use 'laptop' or 'workstation'"
+        )
+    if scale not in SCALES:
+        raise ValueError(f"scale is {scale!r}; expected one of {', '.join(SCALES)}")
+    sizes = SCALES[scale]
+    dataset = digits() if data is None else data
+    tables: dict[str, Table] = {}
+    path: Path = []
+    for name, weight_decay in WEIGHT_DECAYS.items():
+        keep = path if weight_decay == 5e-3 else None
+        tables[name] = train(dataset, sizes, weight_decay=weight_decay, seed=seed, keep=keep)
+    shuffled = dataset.with_random_labels(seed=seed)
+    tables["random labels"] = train(shuffled, sizes, weight_decay=5e-3, seed=seed)
+    for name, weight_decay in (("cnn", 5e-3), ("cnn, no weight decay", 0.0)):
+        tables[name] = train(dataset, sizes, weight_decay=weight_decay, seed=seed, cnn=True)
+    tables["plane"] = plane(path)
+    outcome = Outcome("papyan2020", scale, seed, dataset.card, claims(tables), tables)
+    return outcome if data is None else outcome.reported()
+
+
+def train(
+    dataset: Dataset,
+    sizes: Scale = SCALES["laptop"],
+    *,
+    weight_decay: float,
+    seed: int,
+    cnn: bool = False,
+    keep: Path | None = None,
+) -> Table:
+    """One run of the experiment: its history as a plain table.
+
+    Args:
+        dataset: to train on.
+        sizes: of networks and training.
+        weight_decay: coefficient of ||theta||^2 / 2.
+        seed: of weights and sample order.
+        cnn: a small convolutional network instead of the MLP.
+        keep: a list that receives (epoch, training pass, test pass) at `FRAMES`.
+    """
+    shape, classes = dataset.input_shape, dataset.num_classes
+    epochs = sizes.cnn_epochs if cnn else sizes.epochs
+    frames = {max(1, epoch * epochs // 300) for epoch in FRAMES}
+
+    def observe(epoch: int, train: Features, test: Features) -> None:
+        if keep is not None and epoch in frames:
+            keep.append((epoch, train, test))
+
+    _, history = fit(
+        model=(
+            CNN(shape, sizes.cnn_widths, classes, seed=seed)
+            if cnn
+            else MLP(shape, sizes.widths, classes, seed=seed)
+        ),
+        dataset=dataset,
+        epochs=epochs,
+        weight_decay=weight_decay,
+        seed=seed,
+        measure_at=sorted(frames.union(log_schedule(epochs))),
+        observe=observe,
+    )
+    return history.columns
+
+
+def plane(path: Path, *, per_class: int = 60) -> Table:
+    """Features of three classes in the plane of their training class means, epoch by epoch.
+
+    At each epoch the plane goes through the three means. Its unit is their mean distance from their
+    centre, and it is turned so that the means move as little as possible between epochs.
+
+    Args:
+        path: (epoch, training pass, test pass) in order.
+        per_class: samples of each class and split to keep.
+
+    Returns:
+        A table with columns epoch, split ("train" or "test"), label, x, y.
+    """
+    table: Table = {"epoch": [], "split": [], "label": [], "x": [], "y": []}
+    reference: Tensor | None = None
+    for epoch, train, test in path:
+        means = torch.stack([_of_class(train, k).mean(0) for k in PLANE_CLASSES])
+        centred = means - means.mean(0)
+        basis = torch.linalg.svd(centred, full_matrices=False).Vh[:2]
+        corners = centred @ basis.T
+        if reference is None:
+            reference = corners
+        u, _, vh = torch.linalg.svd(corners.T @ reference)
+        to_plane = basis.T @ (u @ vh) / corners.norm(dim=1).mean()
+        for split, passed in (("train", train), ("test", test)):
+            for k in PLANE_CLASSES:
+                shown = (_of_class(passed, k)[:per_class] - means.mean(0)) @ to_plane
+                table["epoch"] += [epoch] * len(shown)
+                table["split"] += [split] * len(shown)
+                table["label"] += [k] * len(shown)
+                table["x"] += shown[:, 0].tolist()
+                table["y"] += shown[:, 1].tolist()
+    return table
+
+
+def _of_class(passed: Features, k: int) -> Tensor:
+    return passed.features[passed.labels == k].double()
+
+
+def claims(tables: Mapping[str, Table]) -> tuple[Claim, ...]:
+    """What the tables of `experiment` assert; a pure function, so that false runs can be tried."""
+    main, noise = tables["weight decay 5e-3"], tables["random labels"]
+    fall = {name: _falls(tables[name]) for name in tables if name != "plane"}
+    nc1, nc1_none = fall["weight decay 5e-3"]["nc1"], fall["no weight decay"]["nc1"]
+    nc1_small = fall["weight decay 5e-4"]["nc1"]
+    made = [
+        Claim(
+            "NC1 falls at least 20-fold from the first epoch at zero training error to the end; "
+            "without weight decay less than 2.5-fold",
+            nc1 >= 20 and nc1_none < 2.5,
+            {"NC1 falls by the factor": nc1},
+            SOURCE,
+            {"without weight decay": nc1_none},
+        ),
+        Claim(
+            "NC2 (mean |cosine + 1/(K−1)|) falls at least 3-fold in the same time, without weight "
+            "decay less than 2-fold",
+            fall["weight decay 5e-3"]["nc2_equiangular"] >= 3
+            and fall["no weight decay"]["nc2_equiangular"] < 2,
+            {"NC2 falls by the factor": fall["weight decay 5e-3"]["nc2_equiangular"]},
+            SOURCE,
+            {"without weight decay": fall["no weight decay"]["nc2_equiangular"]},
+        ),
+        Claim(
+            "NC3 falls at least 10-fold in the same time, without weight decay less than 2-fold",
+            fall["weight decay 5e-3"]["nc3"] >= 10 and fall["no weight decay"]["nc3"] < 2,
+            {"NC3 falls by the factor": fall["weight decay 5e-3"]["nc3"]},
+            SOURCE,
+            {"without weight decay": fall["no weight decay"]["nc3"]},
+        ),
+        Claim(
+            "At the end the network and the nearest-class-mean rule agree on every training image "
+            "(NC4 mismatch 0); after the first epoch they do not",
+            main["nc4"][-1] == 0 and main["nc4"][0] > 0,
+            {"mismatch at the end": main["nc4"][-1]},
+            SOURCE,
+            {"mismatch after epoch 1": main["nc4"][0]},
+        ),
+        Claim(
+            "A tenth of the weight decay lies between: NC1 falls further than without, and less "
+            "than with all of it",
+            nc1_none < nc1_small < nc1,
+            {"weight decay 5e-4, NC1 falls by": nc1_small},
+            COURSE,
+            {"none": nc1_none, "5e-3": nc1},
+        ),
+        Claim(
+            "Collapsing costs no test accuracy: it does not fall from the first epoch at zero "
+            "training error to the end. With random labels the same training leaves the test error "
+            "above 0.8",
+            _at_terminal(main, "test_error") >= main["test_error"][-1]
+            and noise["test_error"][-1] > 0.8,
+            {
+                "test error at zero training error": _at_terminal(main, "test_error"),
+                "test error at the end": main["test_error"][-1],
+            },
+            SOURCE,
+            {"random labels, test error at the end": noise["test_error"][-1]},
+        ),
+        Claim(
+            "Labels need not mean anything: with random labels training error still reaches zero "
+            "and NC1 then still falls at least 3-fold, while on test images NC1 does not fall",
+            noise["train_error"][-1] == 0
+            and fall["random labels"]["nc1"] >= 3
+            and fall["random labels"]["test_nc1"] < 1.5,
+            {"NC1 on training images falls by": fall["random labels"]["nc1"]},
+            COURSE,
+            {"NC1 on test images falls by": fall["random labels"]["test_nc1"]},
+        ),
+        Claim(
+            "A convolutional network goes the same way more slowly: NC1 falls at least 2.5-fold in "
+            "100 epochs; without weight decay less than 2-fold",
+            fall["cnn"]["nc1"] >= 2.5 and fall["cnn, no weight decay"]["nc1"] < 2,
+            {"CNN, NC1 falls by": fall["cnn"]["nc1"]},
+            SOURCE,
+            {"CNN without weight decay": fall["cnn, no weight decay"]["nc1"]},
+        ),
+        Claim(
+            "Test features do not collapse: at the end NC1 on test images is at least 10 times NC1 "
+            "on training images; at the first epoch at zero error less than 3 times",
+            main["test_nc1"][-1] >= 10 * main["nc1"][-1]
+            and _at_terminal(main, "test_nc1") < 3 * _at_terminal(main, "nc1"),
+            {"test over train at the end": main["test_nc1"][-1] / main["nc1"][-1]},
+            "Hui, Belkin, Nakkiran 2022 (train collapse occurs, test collapse does not)",
+            {"at zero error": _at_terminal(main, "test_nc1") / _at_terminal(main, "nc1")},
+        ),
+    ]
+    return tuple(made)
+
+
+def _at_terminal(table: Table, column: str) -> float:
+    """A column's value at the first epoch at zero training error; nan, which fails every claim,
+    if training error never reached zero.
+    """
+    if 0 not in table["train_error"]:
+        return math.nan
+    return table[column][table["train_error"].index(0)]
+
+
+def _falls(table: Table) -> dict[str, float]:
+    """For each column, the factor by which it falls from zero training error to the end."""
+    return {
+        column: _at_terminal(table, column) / values[-1] if values[-1] else math.inf
+        for column, values in table.items()
+        if column != "epoch"
+    }

@@ -1,0 +1,386 @@
+"""The course's figures: one palette, a marker beside each colour, an alt text for each picture."""
+
+import base64
+import html
+import io
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from PIL import Image
+
+__all__ = [
+    "COLOURS",
+    "INK",
+    "MARKERS",
+    "Picture",
+    "axes",
+    "collapse_curves",
+    "label_lines",
+    "matrix",
+    "png",
+    "points",
+    "shade_terminal",
+    "show",
+    "space",
+]
+
+COLOURS = (
+    "#0072B2",  # Okabe-Ito: blue
+    "#D55E00",  # vermilion
+    "#009E73",  # bluish green
+    "#CC79A7",  # reddish purple
+    "#E69F00",  # orange
+    "#56B4E9",  # sky blue
+    "#000000",  # black
+    "#F0E442",  # yellow
+    "#7F7F7F",  # and two more: grey
+    "#6B3D00",  # brown
+)
+"""Class k has colour `COLOURS[k % 10]` and marker `MARKERS[k % 10]` in every figure."""
+
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">")
+INK = "#222222"
+WIDTH = 5.2  # inches: fills the page's column, and its 10 pt stay readable on a telephone
+
+_STYLE: Any = {
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlelocation": "left",
+    "axes.titlesize": 10,
+    "figure.constrained_layout.use": True,
+    "figure.facecolor": "white",
+    "font.size": 10,
+    "grid.color": "#dddddd",
+    "legend.frameon": False,
+    "lines.markersize": 4,
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+}
+
+_NC_PANELS = (
+    ("nc1", "NC1: within-class spread"),
+    ("nc2_equiangular", "NC2: |cosine + 1/(K−1)|"),
+    ("nc3", "NC3: classifier against means"),
+    ("nc4", "NC4: nearest-mean mismatch"),
+)
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def _styled(draw: Callable[P, R]) -> Callable[P, R]:
+    """Draw inside the course's style, whatever the caller's rcParams are."""
+
+    @wraps(draw)
+    def inside(*args: P.args, **kwargs: P.kwargs) -> R:
+        with mpl.rc_context(_STYLE):
+            return draw(*args, **kwargs)
+
+    return inside
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A finished figure: PNG bytes and the sentence that stands for it where it cannot be seen."""
+
+    data: bytes
+    alt: str
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
+        encoded = base64.b64encode(self.data).decode()
+        return {
+            "text/plain": self.alt,
+            "text/html": f'<img class="nc-figure" src="data:image/png;base64,{encoded}" '
+            f'alt="{html.escape(self.alt)}" style="max-width:100%;background:#fff">',
+        }
+
+
+def show(figure: Figure, alt: str) -> None:
+    """Display a figure with its alt text and close it.
+
+    Args:
+        figure: what to show.
+        alt: what a reader who cannot see it should know, in a sentence or two.
+
+    Raises:
+        ValueError: if `alt` is empty.
+    """
+    from IPython.display import display
+
+    if not alt.strip():
+        raise ValueError("alt is empty; say in a sentence what the figure shows")
+    display(Picture(png(figure), alt))
+
+
+def png(figure: Figure, *, colours: int = 128) -> bytes:
+    """The figure as a small PNG (a palette of `colours`); the figure is closed."""
+    raw, small = io.BytesIO(), io.BytesIO()
+    figure.savefig(raw, format="png", dpi=144)
+    plt.close(figure)
+    raw.seek(0)
+    image = Image.open(raw).convert("RGB")
+    image = image.quantize(colours, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    image.save(small, format="png", optimize=True)
+    return small.getvalue()
+
+
+@_styled
+def axes(
+    rows: int = 1, columns: int = 1, *, height: float = 2.6, **arguments: Any
+) -> tuple[Figure, Any]:
+    """A figure of the page's width, and its axes as `plt.subplots` gives them.
+
+    Args:
+        rows: of panels.
+        columns: of panels.
+        height: of the whole figure in inches.
+        arguments: passed on to `plt.subplots`.
+    """
+    return plt.subplots(rows, columns, figsize=(WIDTH, height), **arguments)
+
+
+@_styled
+def collapse_curves(
+    runs: Mapping[str, Any],
+    *,
+    controls: Collection[str] = (),
+    terminal: int | None = None,
+    upto: float | None = None,
+) -> Figure:
+    """NC1 to NC4 over the epochs of one or more runs: four panels with logarithmic axes.
+
+    Args:
+        runs: name -> history or table with "epoch", "nc1", "nc2_equiangular", "nc3", "nc4".
+        controls: names of the runs to draw dashed.
+        terminal: first epoch at zero training error; shaded from there on.
+        upto: draw only epochs up to this one (the axes stay), for a scrubber.
+    """
+    figure, panels = axes(2, 2, height=4.4, sharex=True)
+    last = max(max(run["epoch"]) for run in runs.values())
+    for (column, title), panel in zip(_NC_PANELS, panels.flat, strict=True):
+        lines = {}
+        for index, (name, run) in enumerate(runs.items()):
+            epoch, value = np.array(run["epoch"]), np.array(run[column])
+            keep = slice(None) if upto is None else epoch <= upto
+            (lines[name],) = panel.plot(
+                epoch[keep],
+                value[keep],
+                color=COLOURS[index],
+                marker=MARKERS[index],
+                linestyle="--" if name in controls else "-",
+                markersize=3,
+            )
+        values = np.concatenate([np.array(run[column]) for run in runs.values()])
+        _log_with_zero(panel, values)
+        panel.set_xscale("log")
+        panel.set_xlim(0.9, last * 1.15)
+        panel.set_title(title)
+        if terminal is not None:
+            shade_terminal(panel, terminal)
+    for panel in panels[1]:
+        panel.set_xlabel("epoch")
+    if len(runs) > 1:
+        figure.legend(
+            panels[0, 0].get_lines(), list(runs), loc="outside lower center", ncols=len(runs)
+        )
+    return figure
+
+
+def _log_with_zero(panel: Axes, values: np.ndarray) -> None:
+    """A logarithmic axis; where values can be exactly zero, one with a place for zero."""
+    positive = values[values > 0]
+    least = positive.min() if len(positive) else 1e-3
+    top = (positive.max() if len(positive) else 1.0) * 2
+    if (values == 0).any():
+        panel.set_yscale("symlog", linthresh=least)
+        panel.set_ylim(-least / 4, top)
+    else:
+        panel.set_yscale("log")
+        panel.set_ylim(least / 2, top)
+
+
+def shade_terminal(panel: Axes, epoch: float, *, label: bool = False) -> None:
+    """Shade the terminal phase: from the first epoch at zero training error to the right edge."""
+    right = panel.get_xlim()[1]
+    panel.axvspan(epoch, right, color="#f0ead6", zorder=0)
+    panel.set_xlim(right=right)
+    if label:
+        panel.text(
+            epoch * 1.1, 0.97, "terminal phase", transform=panel.get_xaxis_transform(), va="top"
+        )
+
+
+def label_lines(panel: Axes, names: Sequence[str], *, gap: float = 0.085) -> None:
+    """Write each line's name at its right end instead of a legend, moved apart where they meet.
+
+    Args:
+        panel: its lines are named in the order in which they were drawn.
+        names: one per line; an empty name leaves a line unnamed.
+        gap: least vertical distance between two names, as a fraction of the panel's height.
+    """
+    lines = [(line, name) for line, name in zip(panel.get_lines(), names, strict=True) if name]
+    to_axes = panel.transData + panel.transAxes.inverted()
+    ends = [to_axes.transform(np.asarray(line.get_xydata())[-1])[1] for line, _ in lines]
+    floor = -np.inf
+    for index in np.argsort(ends):
+        line, name = lines[index]
+        floor = max(ends[index], floor + gap)
+        panel.annotate(
+            name,
+            (1.02, floor),
+            xycoords="axes fraction",
+            va="center",
+            color=line.get_color(),
+            annotation_clip=False,
+        )
+
+
+@_styled
+def points(
+    clouds: Sequence[np.ndarray],
+    *,
+    names: Sequence[str] | None = None,
+    panel: Axes | None = None,
+    classes: Sequence[int] | None = None,
+    limit: float | None = None,
+    hollow: bool = False,
+) -> Figure:
+    """Points in the plane, one cloud per class, each with its class's colour, marker and name.
+
+    Args:
+        clouds: one `(n, 2)` array per class.
+        names: written at each cloud's mean; none if None.
+        panel: where to draw; a new square figure if None.
+        classes: the class index of each cloud, for its colour; 0, 1, ... if None.
+        limit: half the width of the view; fits the points if None.
+        hollow: draw outlines only (test samples beside training samples).
+    """
+    if panel is None:
+        figure, panel = plt.subplots(figsize=(4.0, 4.0))
+    else:
+        figure = panel.figure  # type: ignore[assignment]
+    for index, cloud in enumerate(clouds):
+        k = index if classes is None else classes[index]
+        colour, marker = COLOURS[k % 10], MARKERS[k % 10]
+        face = "none" if hollow else colour
+        x, y = np.asarray(cloud).T
+        panel.scatter(
+            x, y, s=16, c=face, edgecolors=colour, marker=marker, linewidths=0.7
+        )
+        if names is not None:
+            panel.annotate(
+                names[index],
+                np.asarray(cloud).mean(0),
+                fontweight="bold",
+                ha="center",
+                va="center",
+                bbox={"boxstyle": "circle,pad=0.15", "fc": "white", "ec": colour, "alpha": 0.9},
+            )
+    if limit is not None:
+        panel.set_xlim(-limit, limit)
+        panel.set_ylim(-limit, limit)
+    panel.set_aspect("equal")
+    panel.set_xticks([])
+    panel.set_yticks([])
+    return figure
+
+
+@_styled
+def space(
+    vectors: np.ndarray,
+    *,
+    turn: float = 30,
+    tilt: float = 18,
+    edges: bool = True,
+    names: Sequence[str] | None = None,
+) -> Figure:
+    """Unit vectors in space as arrows from the centre of a sphere, seen from one side.
+
+    Args:
+        vectors: `(K, 3)`.
+        turn: angle of view around the vertical axis, in degrees.
+        tilt: angle of view above the horizon, in degrees.
+        edges: whether to draw the lines between all pairs of tips.
+        names: of the tips; 1, 2, ... if None.
+    """
+    figure = plt.figure(figsize=(4.0, 3.8))
+    panel: Any = figure.add_subplot(projection="3d", computed_zorder=False)
+    vectors = np.asarray(vectors)
+    names = names or [str(k + 1) for k in range(len(vectors))]
+    circle = np.linspace(0, 2 * np.pi, 73)
+    for height in (-0.5, 0.0, 0.5):
+        radius = np.sqrt(1 - height**2)
+        ring = (radius * np.cos(circle), radius * np.sin(circle), np.full(73, height))
+        panel.plot(*ring, color="#cccccc", linewidth=0.6)
+    for angle in np.linspace(0, np.pi, 4, endpoint=False):
+        across = np.cos(circle)
+        ring = (across * np.cos(angle), across * np.sin(angle), np.sin(circle))
+        panel.plot(*ring, color="#cccccc", linewidth=0.6)
+    if edges:
+        for i in range(len(vectors)):
+            for j in range(i):
+                panel.plot(*vectors[[i, j]].T, color="#888888", linewidth=0.8, linestyle=":")
+    for k, (vector, name) in enumerate(zip(vectors, names, strict=True)):
+        colour = COLOURS[k % 10]
+        panel.plot(*np.stack([0 * vector, vector]).T, color=colour, linewidth=2)
+        panel.scatter(*vector, color=colour, marker=MARKERS[k % 10], s=45)
+        panel.text(*(1.18 * vector), name, fontweight="bold", ha="center", va="center")
+    panel.set_box_aspect((1, 1, 1), zoom=1.55)
+    panel.set(xlim=(-1, 1), ylim=(-1, 1), zlim=(-1, 1))
+    panel.view_init(tilt, turn)
+    panel.set_axis_off()
+    return figure
+
+
+@_styled
+def matrix(
+    values: np.ndarray,
+    *,
+    panel: Axes | None = None,
+    title: str = "",
+    limit: float = 1.0,
+    digits: int | None = 2,
+    names: Sequence[str] | None = None,
+) -> Figure:
+    """A square matrix of cosines as a coloured grid, each entry written in it.
+
+    Args:
+        values: `(K, K)`.
+        panel: where to draw; a new figure if None.
+        title: above the grid.
+        limit: colours run from -limit (orange) through 0 (white) to limit (blue).
+        digits: decimals of the entries; no entries if None.
+        names: of rows and columns; 1, 2, ... if None.
+    """
+    values = np.asarray(values)
+    count = len(values)
+    if panel is None:
+        figure, panel = plt.subplots(figsize=(3.6, 3.4))
+    else:
+        figure = panel.figure  # type: ignore[assignment]
+    panel.imshow(values, cmap="PuOr", vmin=-limit, vmax=limit)
+    labels = names or [str(k + 1) for k in range(count)]
+    panel.set_xticks(range(count), labels)
+    panel.set_yticks(range(count), labels)
+    panel.set_title(title)
+    panel.tick_params(length=0)
+    for spine in panel.spines.values():
+        spine.set_visible(False)
+    if digits is not None:
+        for i in range(count):
+            for j in range(count):
+                light = abs(values[i, j]) > 0.65 * limit
+                text = f"{values[i, j]:.{digits}f}".replace("-", "−")
+                colour = "white" if light else INK
+                panel.text(j, i, text, ha="center", va="center", color=colour, fontsize=9)
+    return figure

@@ -1,0 +1,76 @@
+"""What several test modules share: a small course in a temporary folder."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import nbformat
+import pytest
+
+MANIFEST = """
+[book]
+title = "A small course"
+authors = ["A", "B"]
+description = "For tests."
+language = "en"
+src = "notebooks"
+[course]
+repository = ""
+[papers.first2020]
+label = "First 2020"
+title = "On tests"
+url = "https://doi.org/10.1/1"
+arxiv = "2001.00001"
+[[parts]]
+title = "Start"
+[[parts.chapters]]
+number = 1
+file = "01-one.ipynb"
+title = "One"
+papers = []
+minutes = 20
+prerequisites = []
+objectives = ["Do a", "Do b", "Do c"]
+[[parts.chapters]]
+number = 2
+file = "02-two.ipynb"
+title = "Two"
+papers = ["first2020"]
+minutes = 30
+prerequisites = [1]
+objectives = ["Do d", "Do e", "Do f"]
+"""
+
+
+def save_notebook(path: Path, cells: list[str]) -> None:
+    """Write a notebook: a cell that starts with `#` and a space is Markdown, any other is code."""
+    notebook = nbformat.v4.new_notebook()
+    for index, source in enumerate(cells):
+        new = nbformat.v4.new_markdown_cell if source.startswith("# ") else nbformat.v4.new_code_cell
+        notebook.cells.append(new(source, id=f"cell-{index}"))
+    path.write_text(json.dumps(notebook, indent=1) + "\n", encoding="utf-8")
+
+
+@pytest.fixture
+def save() -> Callable[[Path, list[str]], None]:
+    """The function that writes a notebook from the sources of its cells."""
+    return save_notebook
+
+
+@pytest.fixture
+def course(tmp_path: Path) -> Path:
+    """The folder (with a space in its name) of a course with two chapters, headers in place."""
+    from ncourse import book, site
+
+    root = tmp_path / "a course"
+    (root / "notebooks" / "recorded").mkdir(parents=True)
+    (root / "book.toml").write_text(MANIFEST)
+    (root / "constraints.txt").write_text("numpy==2.0\n")
+    (root / "README.md").write_text("# Small\n\n<!-- map -->\n<!-- /map -->\n")
+    (root / "notebooks" / "index.md").write_text("# Small\n\n## Chapters\n\n<!-- chapters -->\n")
+    one = ["# h", "import ncourse.simplex", "# ## A section\n\nWhere $a + b$.", "print(6 * 7)"]
+    two = ["# h", "from ncourse import claims", "# ## Another section\n\n$$x^2$$", "7 * 8"]
+    save_notebook(root / "notebooks" / "01-one.ipynb", one)
+    save_notebook(root / "notebooks" / "02-two.ipynb", two)
+    site.sync(book.load(root / "book.toml"))
+    return root

@@ -1,0 +1,437 @@
+"""`measure`: definitions by hand, numerics against the plain definition in float64, errors."""
+
+import math
+from dataclasses import fields
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from ncourse.metrics import CONVENTIONS, CollapseReport, measure
+from ncourse.simplex import simplex_etf
+
+# One fixture, small enough for paper: three samples of class 0, one of class 1, in the plane.
+#     mu_0 = (0, 3), mu_1 = (4, 3), N = 4
+#     deviations (-1, 1), (1, 1), (0, -2) and (0, 0)
+#     S_W = 1/4 [[1 + 1 + 0, 0], [0, 1 + 1 + 4]] = [[1/2, 0], [0, 3/2]], trace 2
+FEATURES = torch.tensor([[-1.0, 4.0], [1.0, 4.0], [0.0, 1.0], [4.0, 3.0]], dtype=torch.float64)
+LABELS = torch.tensor([0, 0, 0, 1])
+WEIGHT = torch.tensor([[-1.0, 0.0], [0.0, 2.0]], dtype=torch.float64)
+BIAS = torch.tensor([0.0, -7.5], dtype=torch.float64)
+
+# All class means lie on a line along x, so S_B^+ only sees S_W's first entry, 1/2.
+BY_HAND = {
+    # mu_G = (2, 3): centred means -2 and 2 along x. S_B = 1/2 (4 + 4) = 4.
+    "papyan": {
+        "nc1": 1 / 8,  # (1/2) / 4
+        "pinv_trace": 1 / 8,
+        "pinv_trace_per_class": 1 / 16,
+        "trace_ratio": 1 / 2,  # 2 / 4
+        "trace_fraction": 1 / 3,  # 2 / (2 + 4)
+        "nc2_equinorm": 0,  # norms 2, 2
+        "nc2_equiangular": 0,  # cosine -1 = -1/(K-1)
+        "nc2_structure": 0,  # [[4, -4], [-4, 4]] / 8 = I - J/2
+        # <W, M> = (-1)(-2) + 0 = 2, |W|^2 = 5, |M|^2 = 8: 2 - 2 * 2 / sqrt(40)
+        "nc3": 2 - 4 / math.sqrt(40),
+        # W M^T = [[2, -2], [0, 0]], norm sqrt(8): 2 (1/sqrt 2 - 1/2)^2 + 2 (1/2)^2 = 2 - sqrt 2
+        "nc3_structure": math.sqrt(2 - math.sqrt(2)),
+    },
+    # mu_G = (1, 3), the mean of the four samples: -1 and 3 along x. S_B = 1/2 (1 + 9) = 5.
+    "zhu": {
+        "nc1": 1 / 20,  # (1/2) / 5 / K
+        "pinv_trace": 1 / 10,
+        "pinv_trace_per_class": 1 / 20,
+        "trace_ratio": 2 / 5,
+        "trace_fraction": 2 / 7,
+        "nc2_equinorm": math.sqrt(2) / 2,  # norms 1, 3: std sqrt((1 + 1) / 1), mean 2
+        "nc2_equiangular": 0,
+        # [[1, -3], [-3, 9]] / 10 - [[.5, -.5], [-.5, .5]] = [[-.4, .2], [.2, .4]]
+        "nc2_structure": math.sqrt(0.4),
+        "nc3": 2 - 2 / math.sqrt(50),  # <W, M> = 1, |W|^2 = 5, |M|^2 = 10
+        # W M^T = [[1, -3], [0, 0]] / sqrt 10 minus P: 1 + 1 - 2 (1 * 1/2 + 3 * 1/2) / sqrt 10
+        "nc3_structure": math.sqrt(2 - 4 / math.sqrt(10)),
+    },
+    # As papyan, with traces: 2 / 4.
+    "jacot": {"nc1": 1 / 2, "pinv_trace": 1 / 8, "trace_ratio": 1 / 2, "nc2_equinorm": 0},
+    # mu_G as zhu, weights 3/4 and 1/4: S_B = 3/4 * 1 + 1/4 * 9 = 3, S_T = 2 + 3.
+    "wu": {
+        "nc1": 2 / 5,
+        "pinv_trace": 1 / 6,
+        "trace_ratio": 2 / 3,
+        "trace_fraction": 2 / 5,
+        "nc2_equinorm": math.sqrt(2) / 2,
+    },
+}
+# What no convention changes.
+BY_HAND_ALWAYS = {
+    "cdnv": 1 / 12,  # var_0 = 8/3, var_1 = 0, |mu_0 - mu_1|^2 = 16: (8/3) / 32
+    # [[0, 3], [4, 3]] [[0, 3], [4, 3]]^T = [[9, 9], [9, 25]], eigenvalues 17 +- sqrt 145
+    "nc2_condition": math.sqrt((17 + math.sqrt(145)) / (17 - math.sqrt(145))),
+    "nc2_equinorm_classifier": math.sqrt(0.5) / 1.5,  # norms 1, 2
+    "nc2_equiangular_classifier": 1,  # cosine 0, so |0 + 1|
+    # diag(1, 4) / sqrt 17 minus [[.5, -.5], [-.5, .5]]: 1 + 1 - 2 * 2.5 / sqrt 17
+    "nc2_structure_classifier": math.sqrt(2 - 5 / math.sqrt(17)),
+    "nc3_cosine": 0.15,  # (1/sqrt 17 - 1/sqrt 17 + 0 + 3/5) / 4
+    # Nearest means 0, 0, 0, 1. Scores (-x, 2y - 7.5): (1, .5), (-1, .5), (0, -5.5), (-4, -1.5)
+    "nc4": 1 / 4,
+    "nc4_without_bias": 3 / 4,  # (1, 8), (-1, 8), (0, 2), (-4, 6): class 1 throughout
+    "rank": 1,
+    "num_classes": 2,
+    "num_samples": 4,
+}
+
+
+@pytest.mark.parametrize("convention", CONVENTIONS)
+def test_every_convention_gives_the_numbers_worked_by_hand(convention):
+    report = measure(FEATURES, LABELS, WEIGHT, BIAS, convention=convention)
+    expected = BY_HAND[convention] | BY_HAND_ALWAYS
+    values = report.as_dict()
+    assert {name: values[name] for name in expected} == pytest.approx(expected, abs=1e-14)
+    assert report.convention == convention
+    assert report.simplex_fits
+
+
+def test_the_same_network_has_four_different_nc1s():
+    reports = {name: measure(FEATURES, LABELS, WEIGHT, convention=name) for name in CONVENTIONS}
+    assert len({round(r.nc1, 6) for r in reports.values()}) == 4
+
+
+def test_conventions_agree_about_means_when_classes_are_equal():
+    features, labels, weight, bias = _cloud(num_classes=4, dim=6, per_class=5, seed=0)
+    reports = [measure(features, labels, weight, bias, convention=name) for name in CONVENTIONS]
+    for name in ("pinv_trace", "trace_ratio", "trace_fraction", "nc2_equinorm", "nc3", "nc4"):
+        assert [getattr(r, name) for r in reports] == pytest.approx(
+            [getattr(reports[0], name)] * 4, rel=1e-12
+        )
+
+
+def test_between_and_within_add_up_to_the_total_only_for_wu():
+    total = float((FEATURES - FEATURES.mean(0)).square().sum() / 4)
+    within = 2.0
+    assert measure(FEATURES, LABELS, WEIGHT, convention="wu").nc1 == pytest.approx(within / total)
+    assert measure(FEATURES, LABELS, WEIGHT, convention="zhu").trace_fraction != pytest.approx(
+        within / total
+    )
+
+
+# Exactness ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("num_classes", "dim"), [(2, 1), (3, 2), (4, 16), (10, 9), (100, 512)])
+def test_all_four_vanish_on_an_exact_simplex(num_classes, dim):
+    vertices = simplex_etf(
+        num_classes, dim, generator=torch.Generator().manual_seed(0), dtype=torch.float64
+    )
+    labels = torch.arange(3 * num_classes) % num_classes
+    for convention in CONVENTIONS:
+        weight = 0.5 * vertices
+        features = 4 * vertices[labels] + 1
+        report = measure(features, labels, weight, -weight.sum(1), convention=convention)
+        for field in fields(CollapseReport):
+            if field.name.startswith("nc2_condition"):
+                continue
+            if field.name.startswith(("nc1", "nc2", "nc3_structure", "pinv", "trace", "cdnv")):
+                assert getattr(report, field.name) <= 1e-12, field.name
+        assert report.nc3 <= 1e-12
+        assert report.nc4 == 0
+        assert report.rank == num_classes - 1
+
+
+def test_orthogonal_means_have_condition_number_one_and_cosine_one():
+    features = 2 * torch.eye(3, 5, dtype=torch.float64).repeat(2, 1)
+    report = measure(features, torch.arange(6) % 3, features[:3])
+    assert report.nc2_condition == pytest.approx(1, abs=1e-14)
+    assert report.nc3_cosine == pytest.approx(1, abs=1e-14)
+
+
+def test_structure_error_does_not_show_self_duality():
+    """W = pinv(M)^T has structure error 0 for any means M, however far W is from M."""
+    features, labels, _, _ = _cloud(num_classes=4, dim=6, per_class=1, seed=3, stretch=30)
+    weight = torch.linalg.pinv(features - features.mean(0)).T
+    report = measure(features, labels, weight)
+    assert report.nc3_structure <= 1e-12
+    assert report.nc3 > 0.5
+
+
+def _nc1_by_definition(features: Tensor, labels: Tensor, num_classes: int) -> float:
+    """tr(S_W S_B^+) with d x d matrices in float64; the eigenvalue cut-off keeps K-1 directions."""
+    features = features.double()
+    means = torch.stack([features[labels == c].mean(0) for c in range(num_classes)])
+    centred = means - means.mean(0)
+    residual = features - means[labels]
+    within = residual.T @ residual / len(features)
+    eigenvalues, vectors = torch.linalg.eigh(centred.T @ centred / num_classes)
+    kept = slice(-(num_classes - 1), None)
+    inverse = vectors[:, kept] / eigenvalues[kept] @ vectors[:, kept].T
+    return float(torch.trace(within @ inverse))
+
+
+@pytest.mark.parametrize(
+    ("spread", "offset", "span"),
+    [(1, 0, 1), (1e-3, 0, 1), (1e-4, 5, 1), (1, 0, 300), (1, 5, 300), (1e-2, 0, 300)],
+)
+@pytest.mark.parametrize(("num_classes", "dim"), [(10, 64), (50, 128)])
+def test_nc1_of_float32_features_is_accurate(spread, offset, span, num_classes, dim):
+    generator = torch.Generator().manual_seed(1)
+    lengths = torch.logspace(0, math.log10(span), num_classes)[:, None]
+    means = lengths * torch.randn(num_classes, dim, generator=generator) + offset
+    labels = torch.arange(6000) % num_classes
+    features = means[labels] + spread * torch.randn(6000, dim, generator=generator)
+    assert features.dtype == torch.float32
+    expected = _nc1_by_definition(features, labels, num_classes)
+    report = measure(features, labels, None, num_classes=num_classes)
+    assert report.nc1 == pytest.approx(expected, rel=1e-6)
+    assert report.rank == num_classes - 1
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_measured_in_full_precision(dtype):
+    features, labels, weight, bias = _cloud(num_classes=4, dim=8, per_class=50, seed=4)
+    half = features.to(dtype)
+    report = measure(half, labels, weight.float(), bias.float())
+    exact = measure(half.double(), labels, weight, bias)
+    assert report.as_dict() == pytest.approx(exact.as_dict(), rel=1e-6)
+
+
+def test_an_outlier_first_in_its_class_costs_no_accuracy():
+    generator = torch.Generator().manual_seed(5)
+    labels = torch.arange(3000) % 3
+    features = torch.randn(3, 16, generator=generator)[labels]
+    features += 1e-3 * torch.randn(3000, 16, generator=generator)
+    features[0] += 1.0
+    report = measure(features, labels, None, num_classes=3)
+    assert report.nc1 == pytest.approx(_nc1_by_definition(features, labels, 3), rel=1e-6)
+    exact = measure(features.double(), labels, None, num_classes=3)
+    assert report.cdnv == pytest.approx(exact.cdnv, rel=1e-6)
+
+
+def test_features_wider_than_any_square_matrix_could_be():
+    """300,000 features: a d x d matrix would take 720 GB."""
+    features = torch.randn(9, 300_000, generator=torch.Generator().manual_seed(0))
+    report = measure(features, torch.arange(9) % 3, torch.zeros(3, 300_000))
+    assert report.rank == 2
+    assert 0 < report.nc1 < 10
+
+
+# Invariance ---------------------------------------------------------------------------------------
+
+
+def _cloud(*, num_classes, dim, per_class, seed, stretch=1.0):
+    generator = torch.Generator().manual_seed(seed)
+    normal = {"generator": generator, "dtype": torch.float64}
+    means = torch.randn(num_classes, dim, **normal)
+    means[0] *= stretch
+    labels = torch.arange(num_classes * per_class) % num_classes
+    noise = 0.5 * torch.randn(len(labels), dim, **normal) if per_class > 1 else 0
+    weight = means + 0.5 * torch.randn(num_classes, dim, **normal)
+    return means[labels] + noise, labels, weight, torch.randn(num_classes, **normal)
+
+
+clouds = st.builds(
+    _cloud,
+    num_classes=st.integers(2, 6),
+    dim=st.integers(1, 8),
+    per_class=st.integers(2, 6),
+    seed=st.integers(0, 2**31),
+)
+
+
+def _same(first: CollapseReport, second: CollapseReport) -> None:
+    assert first.as_dict() == pytest.approx(second.as_dict(), rel=1e-6, abs=1e-9)
+
+
+@settings(deadline=None, max_examples=40)
+@given(clouds, st.integers(0, 2**31), st.sampled_from(sorted(CONVENTIONS)))
+def test_invariant_under_rotation_and_scale(cloud, seed, convention):
+    features, labels, weight, bias = cloud
+    generator = torch.Generator().manual_seed(seed)
+    dim = features.shape[1]
+    rotation, _ = torch.linalg.qr(torch.randn(dim, dim, generator=generator, dtype=torch.float64))
+    scale = 10 ** (6 * torch.rand((), generator=generator, dtype=torch.float64) - 3)
+    _same(
+        measure(scale * features @ rotation, labels, weight @ rotation, scale * bias,
+                convention=convention),
+        measure(features, labels, weight, bias, convention=convention),
+    )  # fmt: skip
+
+
+@settings(deadline=None, max_examples=40)
+@given(clouds, st.integers(0, 2**31), st.sampled_from(sorted(CONVENTIONS)))
+def test_invariant_under_sample_order_and_class_order(cloud, seed, convention):
+    features, labels, weight, bias = cloud
+    generator = torch.Generator().manual_seed(seed)
+    samples = torch.randperm(len(labels), generator=generator)
+    classes = torch.randperm(len(weight), generator=generator)
+    renamed = classes.argsort()[labels]  # class c becomes row argsort(classes)[c]
+    _same(
+        measure(features[samples], renamed[samples], weight[classes], bias[classes],
+                convention=convention),
+        measure(features, labels, weight, bias, convention=convention),
+    )  # fmt: skip
+
+
+def test_chunks_do_not_change_the_numbers():
+    """5,000 samples cross two chunk borders; the same samples in float64 are the reference."""
+    generator = torch.Generator().manual_seed(7)
+    labels = torch.randint(5, (5000,), generator=generator)
+    means = torch.randn(5, 12, generator=generator)
+    features = means[labels] + 0.7 * torch.randn(5000, 12, generator=generator)
+    bias = torch.randn(5, generator=generator)
+    distances = torch.cdist(
+        features.double(), torch.stack([features[labels == c].double().mean(0) for c in range(5)])
+    )
+    scores = features @ means.T
+    report = measure(features, labels, means, bias)
+    nearest = distances.argmin(1)
+    assert report.nc4 == float(((scores + bias).argmax(1) != nearest).double().mean())
+    assert report.nc4_without_bias == float((scores.argmax(1) != nearest).double().mean())
+    cosines = torch.cosine_similarity(features, means[labels])
+    assert report.nc3_cosine == pytest.approx(float(cosines.mean()), rel=1e-6)
+
+
+# The edges ----------------------------------------------------------------------------------------
+
+
+def test_ties_in_nc4_go_to_the_lower_class():
+    features = torch.tensor([[-1.0], [-1.0], [1.0], [1.0], [0.0], [0.0]], dtype=torch.float64)
+    labels = torch.tensor([0, 0, 1, 1, 0, 1])  # the last two are as far from -2/3 as from 2/3
+    agree = measure(features, labels, torch.tensor([[-1.0], [1.0]], dtype=torch.float64))
+    assert agree.nc4 == 0  # scores tie as well: class 0 on both sides
+    biased = torch.tensor([0.0, 1e-9], dtype=torch.float64)
+    report = measure(features, labels, torch.tensor([[-1.0], [1.0]]).double(), biased)
+    assert report.nc4 == pytest.approx(2 / 6)
+
+
+def test_class_means_that_coincide_are_infinitely_far_from_collapse():
+    features = torch.full((6, 4), 0.1)
+    report = measure(features, torch.arange(6) % 3, torch.eye(3, 4))
+    assert report.rank == 0
+    infinite = (
+        "nc1 pinv_trace trace_ratio cdnv nc2_equinorm nc2_equiangular nc2_structure "
+        "nc2_condition nc3 nc3_structure"
+    )
+    assert all(getattr(report, name) == math.inf for name in infinite.split())
+    assert report.trace_fraction == 1
+    assert not any(math.isnan(x) for x in report.as_dict().values())
+
+
+def test_a_zero_classifier_is_infinitely_far_from_collapse():
+    features, labels, weight, _ = _cloud(num_classes=3, dim=4, per_class=3, seed=1)
+    report = measure(features, labels, 0 * weight)
+    assert report.nc2_equinorm_classifier == math.inf
+    assert report.nc2_structure_classifier == math.inf
+    assert report.nc3 == math.inf
+    assert report.nc3_cosine == 0
+    assert not any(math.isnan(x) for x in report.as_dict().values())
+
+
+def test_two_classes_with_one_mean_make_cdnv_infinite_and_nothing_else():
+    means = torch.tensor([[1.0, 0.0], [1.0, 0.0], [-1.0, 0.5]])
+    labels = torch.arange(6) % 3
+    features = means[labels] + torch.tensor([0.25] * 3 + [-0.25] * 3)[:, None]
+    report = measure(features, labels, means)
+    assert report.cdnv == math.inf
+    assert report.rank == 1
+    assert math.isfinite(report.nc1)
+
+
+def test_fewer_dimensions_than_a_simplex_needs_is_no_error():
+    features, labels, weight, bias = _cloud(num_classes=6, dim=3, per_class=4, seed=2)
+    report = measure(features, labels, weight, bias)
+    assert not report.simplex_fits
+    assert report.rank == 3
+    assert math.isfinite(report.nc1)
+    assert report.nc2_condition == math.inf
+
+
+def test_features_alone_leave_the_classifier_fields_empty():
+    features, labels, weight, bias = _cloud(num_classes=3, dim=4, per_class=4, seed=2)
+    alone = measure(features, labels, None, num_classes=3)
+    both = measure(features, labels, weight, bias)
+    empty = {name for name, value in alone.as_dict().items() if math.isnan(value)}
+    assert empty == {
+        "nc2_equinorm_classifier", "nc2_equiangular_classifier", "nc2_structure_classifier",
+        "nc3", "nc3_structure", "nc3_cosine", "nc4", "nc4_without_bias",
+    }  # fmt: skip
+    assert alone.nc1 == both.nc1
+
+
+def test_no_gradient_graph_and_no_change_to_the_inputs():
+    features, labels, weight, bias = _cloud(num_classes=3, dim=4, per_class=4, seed=2)
+    before = [t.clone() for t in (features, labels, weight, bias)]
+    weight.requires_grad_()
+    features.requires_grad_()
+    report = measure(features, labels, weight, bias)
+    assert all(isinstance(x, float) for x in report.as_dict().values())
+    for now, then in zip((features, labels, weight, bias), before, strict=True):
+        assert torch.equal(now.detach(), then)
+
+
+@pytest.mark.parametrize("dtype", [torch.int32, torch.uint8, torch.int64])
+def test_labels_of_any_integer_type(dtype):
+    assert measure(FEATURES, LABELS.to(dtype), WEIGHT, BIAS).nc1 == pytest.approx(1 / 8)
+
+
+def test_a_report_reads_well():
+    report = measure(FEATURES, LABELS, None, num_classes=2)
+    text = str(report)
+    assert "convention papyan" in text
+    assert "4 samples, 2 classes, simplex fits" in text
+    assert "nc1                         0.125" in text
+    assert text.count("–") == 8
+    html = report._repr_html_()
+    assert html.startswith("<table>")
+    assert "<th scope='row'>nc1</th><td>0.125</td>" in html
+    with pytest.raises(AttributeError):
+        report.nc1 = 0.0
+
+
+# Errors -------------------------------------------------------------------------------------------
+
+
+def _with(index: tuple[int, int], value: float) -> Tensor:
+    features = FEATURES.clone()
+    features[index] = value
+    return features
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"features": _with((2, 0), math.nan)}, ValueError, r"NaN or infinity in 1 of 4.*sample 2"),
+        ({"features": _with((0, 1), math.inf)}, ValueError, r"NaN or infinity in 1 of 4.*sample 0"),
+        ({"features": 3e38 * torch.tensor([[1.0], [-1], [1], [1]]).expand(4, 2)}, ValueError,
+         "too large for float32"),
+        ({"features": FEATURES.T}, ValueError, r"\(2, 4\); expected .* 4 samples.*transposed\?"),
+        ({"features": FEATURES.long()}, TypeError, r"features is int64.*features.float\(\)"),
+        ({"features": FEATURES[None]}, ValueError, r"\(1, 4, 2\).*flatten\(1\)"),
+        ({"labels": LABELS.float()}, TypeError, r"labels is float32.*labels.long\(\)"),
+        ({"labels": LABELS.bool()}, TypeError, "labels is bool"),
+        ({"labels": torch.eye(2)[LABELS].long()}, ValueError, r"\(4, 2\).*one-hot.*argmax\(1\)"),
+        ({"labels": LABELS[:3]}, ValueError, r"\(4, 2\).*3 samples"),
+        ({"labels": torch.tensor([0, 0, 1, 2])}, ValueError, "contains 2; expected 0 to 1"),
+        ({"labels": torch.tensor([0, 0, 1, -1])}, ValueError, "contains -1; expected 0 to 1"),
+        ({"labels": torch.zeros(4).long()}, ValueError, r"no sample of class 1 \(of 2\)"),
+        ({"features": FEATURES[:1], "labels": LABELS[:1]}, ValueError, "1 samples for 2 classes"),
+        ({"features": FEATURES[:0], "labels": LABELS[:0]}, ValueError, "0 samples for 2 classes"),
+        ({"weight": torch.zeros(3, 3), "bias": None}, ValueError, r"weight is \(3, 3\); expected \(classes, 2\)"),
+        ({"weight": torch.zeros(2, 4)}, ValueError, r"expected \(classes, 2\).*transposed\?"),
+        ({"weight": torch.zeros(2)}, ValueError, r"weight is \(2,\); expected \(classes, features"),
+        ({"weight": WEIGHT * math.nan}, ValueError, "weight contains NaN"),
+        ({"bias": torch.zeros(3)}, ValueError, r"bias is \(3,\); expected \(2,\)"),
+        ({"bias": BIAS / 0}, ValueError, "bias contains NaN or infinity"),
+        ({"num_classes": 3}, ValueError, r"weight is \(2, 2\) but num_classes is 3"),
+        ({"weight": None}, ValueError, "bias is given without a weight"),
+        ({"weight": None, "bias": None, "num_classes": None}, ValueError, "num_classes=…"),
+        ({"weight": WEIGHT[:1], "bias": None, "labels": LABELS * 0}, ValueError, "at least 2"),
+        ({"convention": "mine"}, ValueError, "'mine'; expected one of papyan, zhu, jacot, wu"),
+    ],
+)  # fmt: skip
+def test_each_mistake_has_its_own_message(arguments, error, message):
+    given = {"features": FEATURES, "labels": LABELS, "weight": WEIGHT, "bias": BIAS} | arguments
+    if given["weight"] is None and "num_classes" not in given:
+        given["num_classes"] = 2
+    with pytest.raises(error, match=message):
+        measure(**given)
