@@ -35,7 +35,7 @@ errors = Console(stderr=True)
 
 def _fail(message: str) -> typer.Exit:
     """Print an error; the caller raises what is returned."""
-    errors.print(Text("error: ", style="bold red") + Text.from_ansi(message))
+    errors.print(Text("error: ", style="bold red") + Text.from_ansi(message), soft_wrap=True)
     return typer.Exit(1)
 
 
@@ -195,15 +195,25 @@ def _report() -> list[tuple[str, str]]:
             rows.append((package, importlib.metadata.version(package)))
         except importlib.metadata.PackageNotFoundError:
             rows.append((package, "not installed"))
+    fashion = [folder for folder in _fashion_mnist_folders() if any(folder.glob("*ubyte.gz"))]
     accelerator = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
     rows += [
         ("cores", str(os.cpu_count())),
         ("torch threads", str(torch.get_num_threads())),
         ("OMP_NUM_THREADS", os.environ.get("OMP_NUM_THREADS", "not set")),
         ("CUDA device", accelerator),
+        ("digits", "comes with scikit-learn"),
+        ("Fashion-MNIST", str(fashion[0]) if fashion else "not found (no chapter needs it)"),
         ("Chromium", shutil.which("chromium") or "not found (browser tests are skipped)"),
     ]
     return rows
+
+
+def _fashion_mnist_folders() -> list[Path]:
+    """Where `ncourse.data.fashion_mnist` finds its files, in its order."""
+    from ncourse.data import _DEBIAN_FASHION_MNIST
+
+    return [_DEBIAN_FASHION_MNIST, Path.home() / ".cache" / "ncourse" / "FashionMNIST" / "raw"]
 
 
 if __name__ == "__main__":

@@ -267,38 +267,38 @@ def growth_cosine(num_old: int, num_new: int) -> float:
 
 
 def repel(
-    points: Float[Tensor, "points dim"],
+    points: Float[Tensor, "*starts points dim"],
     *,
     push: Callable[[Tensor], Tensor] = torch.reciprocal,
     steps: int = 400,
     step_size: float = 0.2,
-) -> Float[Tensor, "steps points dim"]:
+) -> Float[Tensor, "times *starts points dim"]:
     """Points on the unit sphere that push each other away: the path they take.
 
     Point j pushes point i along x_i - x_j, with strength push(||x_i - x_j||^2). A step adds
     `step_size` times the sum of all pushes and returns the point to the sphere.
 
     Args:
-        points: `(K, d)`, the start; no row zero, no two rows equal. Rows are normalised first.
+        points: `(..., K, d)`, one or more starts; no row zero, no two rows equal. Rows are
+            normalised first.
         push: strength as a function of squared distance s. `torch.reciprocal` (1/s) descends the
             energy sum of -log s; `torch.ones_like` descends the sum of -s, which is linear in s.
         steps: number of steps, at least 1.
         step_size: how far a unit of push moves a point.
 
     Returns:
-        `(steps + 1, K, d)`: the start and the position after each step.
+        `(steps + 1, ..., K, d)`: the start and the position after each step.
     """
     if steps < 1:
         raise ValueError(f"steps is {steps}; expected at least 1")
-    position = points / points.norm(dim=1, keepdim=True)
+    itself = torch.eye(points.shape[-2], dtype=points.dtype)  # keeps 1/s finite where s = 0
+    position = points / points.norm(dim=-1, keepdim=True)
     path = [position]
     for _ in range(steps):
-        difference = position[:, None] - position[None]
-        squared = difference.square().sum(-1)
-        squared.fill_diagonal_(1.0)  # a point does not push itself: its difference is zero
-        force = (push(squared)[..., None] * difference).sum(1)
-        position = position + step_size * force
-        position = position / position.norm(dim=1, keepdim=True)
+        difference = position.unsqueeze(-2) - position.unsqueeze(-3)
+        strength = push(difference.square().sum(-1) + itself)
+        position = position + step_size * (strength.unsqueeze(-1) * difference).sum(-2)
+        position = position / position.norm(dim=-1, keepdim=True)
         path.append(position)
     return torch.stack(path)
 

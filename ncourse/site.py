@@ -17,7 +17,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -262,7 +262,9 @@ async def _run_all(
     return [failure for failure in failures if failure is not None]
 
 
-async def _run(notebook: NotebookNode, file: str, folder: Path, on_cell: Any) -> str | None:
+async def _run(
+    notebook: NotebookNode, file: str, folder: Path, on_cell: Callable[[], None]
+) -> str | None:
     """Run a notebook in place; return None, or which cell failed and how."""
     reached = 0
 
@@ -468,7 +470,7 @@ def configuration(book: Book) -> dict[str, Any]:
                 # A slider brings both; the static page takes the HTML.
                 "nb_mime_priority_overrides": [["html", WIDGET_VIEW, None]],
                 "html_context": {"default_mode": "auto"},
-                "html_last_updated_fmt": "",
+                "html_last_updated_fmt": None,
                 "html_theme_options": {
                     # One search box, in the sidebar.
                     "navbar_persistent": [],
@@ -503,7 +505,10 @@ def setup(app: Any) -> dict[str, Any]:
 
     Jupyter Book always loads it; it would put a content network's address on each page.
     """
-    from sphinx_thebe import init_thebe_core, update_thebe_context
+    from sphinx_thebe import (  # type: ignore[import-untyped]
+        init_thebe_core,
+        update_thebe_context,
+    )
 
     unwanted = (init_thebe_core, update_thebe_context)
     for name, listeners in app.events.listeners.items():

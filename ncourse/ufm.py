@@ -638,7 +638,8 @@ def minority_cosine(
 
     Raises:
         ValueError: if there are not K counts, fewer than two classes share the least count, or a
-            row of theirs is zero.
+            row of theirs is shorter than 1e-4 of the longest row: it has vanished, as happens to
+            minorities when the features have little energy, and its direction is rounding.
 
     Source: Fang et al. 2021 ("minority collapse").
     """
@@ -651,6 +652,12 @@ def minority_cosine(
     if len(minority) < 2:
         raise ValueError(
             f"only class {minority[0]} has {least} samples; a cosine needs two minority classes"
+        )
+    norms = weight.norm(dim=1)
+    if norms[minority].min() <= 1e-4 * norms.max():
+        raise ValueError(
+            f"a minority row has norm {norms[minority].min().item():.1e} beside "
+            f"{norms.max().item():.1e}: it has vanished, so it has no direction to compare"
         )
     return off_diagonal(cosine_matrix(weight[minority])).mean().item()
 

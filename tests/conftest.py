@@ -46,7 +46,9 @@ def save_notebook(path: Path, cells: list[str]) -> None:
     """Write a notebook: a cell that starts with `#` and a space is Markdown, any other is code."""
     notebook = nbformat.v4.new_notebook()
     for index, source in enumerate(cells):
-        new = nbformat.v4.new_markdown_cell if source.startswith("# ") else nbformat.v4.new_code_cell
+        new = (
+            nbformat.v4.new_markdown_cell if source.startswith("# ") else nbformat.v4.new_code_cell
+        )
         notebook.cells.append(new(source, id=f"cell-{index}"))
     path.write_text(json.dumps(notebook, indent=1) + "\n", encoding="utf-8")
 

@@ -9,7 +9,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from ncourse.metrics import CONVENTIONS, CollapseReport, measure
+from ncourse.metrics import (
+    CONVENTIONS,
+    CollapseReport,
+    hyperspherical_uniformity,
+    measure,
+    measure_layers,
+    nearest_class_mean,
+    one_vs_rest_margin,
+    principal_angles,
+    variability_collapse_index,
+)
 from ncourse.simplex import simplex_etf
 
 # One fixture, small enough for paper: three samples of class 0, one of class 1, in the plane.
@@ -388,6 +398,145 @@ def test_a_report_reads_well():
         report.nc1 = 0.0
 
 
+# More measures ------------------------------------------------------------------------------------
+
+
+def _vci_by_definition(features: Tensor, labels: Tensor, num_classes: int) -> float:
+    counts = labels.bincount().double()
+    means = torch.stack([features[labels == c].mean(0) for c in range(num_classes)])
+    total = (features - features.mean(0)).T @ (features - features.mean(0)) / len(labels)
+    centred = means - features.mean(0)
+    between = (counts / len(labels) * centred.T) @ centred
+    rank = int(torch.linalg.matrix_rank(between))
+    return 1 - float(torch.trace(torch.linalg.pinv(total) @ between)) / rank
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.integers(2, 5), st.integers(1, 8), st.integers(8, 12), st.integers(0, 2**31))
+def test_vci_is_its_definition_and_no_linear_map_changes_it(num_classes, dim, per_class, seed):
+    features, labels, _, _ = _cloud(
+        num_classes=num_classes, dim=dim, per_class=per_class, seed=seed
+    )
+    features, labels = features[1:], labels[1:]  # unequal classes
+    index = variability_collapse_index(features, labels)
+    assert index == pytest.approx(_vci_by_definition(features, labels, num_classes), abs=1e-8)
+    generator = torch.Generator().manual_seed(seed)
+    linear_map = torch.randn(dim, dim, generator=generator, dtype=torch.float64)
+    linear_map += 3 * torch.eye(dim, dtype=torch.float64)
+    assert variability_collapse_index(features @ linear_map, labels) == pytest.approx(
+        index, abs=1e-6
+    )
+
+
+def test_vci_needs_more_than_the_mean_directions():
+    """Noise along the means that a second feature repeats can be subtracted: VCI 0, NC1 large."""
+    generator = torch.Generator().manual_seed(0)
+    noise = 3 * torch.randn(100, generator=generator, dtype=torch.float64)
+    labels = torch.arange(100) % 2
+    noise -= torch.stack([noise[labels == c].mean() for c in range(2)])[labels]
+    features = torch.stack([labels + noise, noise], dim=1)
+    assert variability_collapse_index(features, labels) == pytest.approx(0, abs=1e-12)
+    assert measure(features, labels, None, num_classes=2).nc1 > 10
+
+
+def test_vci_of_equal_means_is_an_error():
+    with pytest.raises(ValueError, match="all class means coincide"):
+        variability_collapse_index(torch.ones(4, 2), LABELS)
+
+
+def test_layers_are_measured_alone_and_flattened():
+    features, labels, _, _ = _cloud(num_classes=3, dim=8, per_class=5, seed=0)
+    reports = measure_layers(
+        {"conv": features.reshape(-1, 2, 2, 2), "last": 2 * features}, labels, num_classes=3
+    )
+    assert list(reports) == ["conv", "last"]
+    assert reports["conv"].trace_ratio == pytest.approx(reports["last"].trace_ratio)
+    assert math.isnan(reports["last"].nc3)
+
+
+@settings(deadline=None, max_examples=25)
+@given(clouds)
+def test_nearest_class_mean_is_the_smallest_distance(cloud):
+    features, _, class_means, _ = cloud
+    features, class_means = features.float() + 100, class_means.float() + 100
+    distances = torch.cdist(
+        features.double(), class_means.double(), compute_mode="donot_use_mm_for_euclid_dist"
+    )
+    found = nearest_class_mean(features, class_means)
+    chosen = distances.gather(1, found[:, None])[:, 0]
+    assert torch.allclose(chosen, distances.min(1).values, rtol=1e-5)
+
+
+def test_nearest_class_mean_says_which_shapes_it_wants():
+    with pytest.raises(ValueError, match=r"\(4, 2\) and class_means \(2, 3\)"):
+        nearest_class_mean(FEATURES, torch.zeros(2, 3))
+
+
+def test_principal_angles_see_a_turn_and_nothing_else():
+    generator = torch.Generator().manual_seed(0)
+    means = torch.zeros(3, 4, dtype=torch.float64)
+    means[:, :2] = torch.randn(3, 2, generator=generator, dtype=torch.float64)
+    turn = torch.eye(4, dtype=torch.float64)
+    angle = 1e-6  # turns the second axis towards the third
+    turn[1, 1] = turn[2, 2] = math.cos(angle)
+    turn[1, 2], turn[2, 1] = math.sin(angle), -math.sin(angle)
+    angles = principal_angles(means + 7, means @ turn - 2)
+    assert angles.tolist() == pytest.approx([0, angle], abs=1e-14)
+    mixed = torch.randn(3, 3, generator=generator, dtype=torch.float64)
+    mixed -= mixed.mean(0)
+    assert principal_angles(means, mixed @ means).tolist() == pytest.approx([0, 0], abs=1e-12)
+    elsewhere = means.roll(2, dims=1)
+    assert principal_angles(means, elsewhere).tolist() == pytest.approx([math.pi / 2] * 2)
+
+
+def test_principal_angles_refuse_what_spans_nothing():
+    with pytest.raises(ValueError, match="rows of weight all coincide"):
+        principal_angles(WEIGHT, torch.ones(2, 2))
+    with pytest.raises(ValueError, match=r"\(2, 2\) and weight \(3, 2\)"):
+        principal_angles(WEIGHT, torch.ones(3, 2))
+
+
+@pytest.mark.parametrize("num_classes", [2, 3, 5, 10])
+def test_a_simplex_has_the_largest_margin_and_uniformity(num_classes):
+    vertices = 3 * simplex_etf(
+        num_classes, num_classes, generator=torch.Generator().manual_seed(0), dtype=torch.float64
+    )
+    best_margin = num_classes / (num_classes - 1)
+    best_uniformity = math.log(2 * best_margin) / 2
+    assert one_vs_rest_margin(vertices) == pytest.approx(best_margin, abs=1e-12)
+    assert hyperspherical_uniformity(vertices) == pytest.approx(best_uniformity, abs=1e-12)
+    generator = torch.Generator().manual_seed(num_classes)
+    shaken = vertices + torch.randn(vertices.shape, generator=generator, dtype=torch.float64)
+    assert one_vs_rest_margin(shaken) < best_margin
+    assert hyperspherical_uniformity(shaken) < best_uniformity
+
+
+@pytest.mark.parametrize("count", [4, 5, 12])
+def test_a_regular_polygon_has_the_margin_of_its_geometry(count):
+    """The hull of the others is nearest along the chord between the two neighbours."""
+    angles = 2 * math.pi * torch.arange(count, dtype=torch.float64) / count
+    polygon = torch.stack([angles.cos(), angles.sin()], dim=1)
+    assert one_vs_rest_margin(polygon) == pytest.approx(1 - math.cos(2 * math.pi / count))
+    moved = polygon.clone()
+    moved[0] = (polygon[0] + polygon[1]) / 2
+    assert one_vs_rest_margin(moved) < one_vs_rest_margin(polygon)
+    assert hyperspherical_uniformity(moved) < hyperspherical_uniformity(polygon)
+
+
+def test_equal_directions_have_no_margin_and_no_uniformity():
+    vectors = torch.tensor([[1.0, 0.0], [2.0, 0.0], [-1.0, 0.5]])
+    assert one_vs_rest_margin(vectors) == pytest.approx(0, abs=1e-12)
+    assert hyperspherical_uniformity(vectors) == -math.inf
+
+
+@pytest.mark.parametrize("function", [one_vs_rest_margin, hyperspherical_uniformity])
+def test_vectors_without_a_direction_are_refused(function):
+    with pytest.raises(ValueError, match="zero, NaN or infinite"):
+        function(torch.tensor([[1.0, 0.0], [0.0, 0.0]]))
+    with pytest.raises(ValueError, match=r"\(1, 2\); expected \(K, d\) with K >= 2"):
+        function(torch.ones(1, 2))
+
+
 # Errors -------------------------------------------------------------------------------------------
 
 
@@ -416,7 +565,8 @@ def _with(index: tuple[int, int], value: float) -> Tensor:
         ({"labels": torch.zeros(4).long()}, ValueError, r"no sample of class 1 \(of 2\)"),
         ({"features": FEATURES[:1], "labels": LABELS[:1]}, ValueError, "1 samples for 2 classes"),
         ({"features": FEATURES[:0], "labels": LABELS[:0]}, ValueError, "0 samples for 2 classes"),
-        ({"weight": torch.zeros(3, 3), "bias": None}, ValueError, r"weight is \(3, 3\); expected \(classes, 2\)"),
+        ({"weight": torch.zeros(3, 3), "bias": None}, ValueError,
+         r"weight is \(3, 3\); expected \(classes, 2\)"),
         ({"weight": torch.zeros(2, 4)}, ValueError, r"expected \(classes, 2\).*transposed\?"),
         ({"weight": torch.zeros(2)}, ValueError, r"weight is \(2,\); expected \(classes, features"),
         ({"weight": WEIGHT * math.nan}, ValueError, "weight contains NaN"),

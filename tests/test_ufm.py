@@ -485,6 +485,15 @@ def test_minority_cosine_looks_at_the_smallest_classes_only():
     assert minority_cosine(weight, [2, 2, 9, 9]) == pytest.approx(0.0)
 
 
+def test_with_little_energy_the_minority_vanishes_instead_of_merging():
+    counts = [10] * 5 + [1] * 5
+    peeled = solve_layer_peeled(samples_per_class=counts, dim=12, feature_energy=1.0)
+    assert peeled.weight[5:].norm() < 1e-4
+    assert peeled.weight[:5].norm() > 1
+    with pytest.raises(ValueError, match="it has vanished"):
+        minority_cosine(peeled.weight, counts)
+
+
 # --- a fixed classifier after a ReLU -----------------------------------------------------------
 
 

@@ -14,12 +14,27 @@ import dis
 import html
 import importlib
 import inspect
+import math
 import textwrap
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Exercise", "Feedback", "Mistake", "check", "exercise", "find", "hint", "solution"]
+import torch
+from torch import Tensor
+
+__all__ = [
+    "Exercise",
+    "Feedback",
+    "Mistake",
+    "check",
+    "exercise",
+    "find",
+    "hint",
+    "solution",
+    "wrong_kind",
+    "wrong_number",
+]
 
 Answer = Callable[..., Any]
 Rung = Callable[[Answer], str | None]
@@ -163,6 +178,35 @@ def find(name: str) -> Exercise:
     if name not in by_name:
         raise KeyError(f"there is no exercise {name}; chapter {chapter} has {', '.join(by_name)}")
     return by_name[name]
+
+
+def wrong_kind(value: Any, shape: tuple[int, ...]) -> str | None:
+    """What is wrong with a value that should be a tensor of this shape; None if nothing is.
+
+    Rungs begin with it, so that a wrong type or shape is named before anything is computed.
+    """
+    if value is None:
+        return "Your function returns None. Is the `return` missing?"
+    if not isinstance(value, Tensor):
+        return f"Your function returns a {type(value).__name__}; a torch tensor is needed."
+    if value.shape != shape:
+        return f"Your result is {tuple(value.shape)}; expected {shape}."
+    if not torch.isfinite(value).all():
+        return "Your result contains NaN or infinity."
+    return None
+
+
+def wrong_number(value: Any) -> str | None:
+    """What is wrong with a value that should be a single number; None if nothing is."""
+    if value is None:
+        return "Your function returns None. Is the `return` missing?"
+    if isinstance(value, Tensor) and value.numel() != 1:
+        return f"Your function returns {tuple(value.shape)} numbers; one is needed."
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return f"Your function returns a {type(value).__name__}; a number is needed."
+    return None if math.isfinite(number) else f"Your result is {number}."
 
 
 def _is_stub(answer: Answer) -> bool:

@@ -1,0 +1,45 @@
+# make course   set up, run the notebooks, build the site, print its address
+# make test     test the package, the notebooks and the site
+# make lab      JupyterLab on your own copy of the course (my-course/)
+# make outputs  write fresh outputs into notebooks/ (for those who change them)
+# make bench    time the package against reference implementations
+# make clean    remove what was built; the environment and my-course/ stay
+#
+# Each of them makes the environment (.venv) first if it is missing or out of date.
+
+PYTHON ?= python3
+ifeq ($(OS),Windows_NT)
+BIN := .venv/Scripts
+else
+BIN := .venv/bin
+endif
+READY := .venv/.ready
+
+export OMP_NUM_THREADS := 1
+
+.PHONY: course test lab outputs bench clean
+
+course: $(READY)
+	@$(BIN)/python -m ncourse.cli build
+
+test: $(READY)
+	@$(BIN)/python -m ncourse.cli test
+
+lab: $(READY)
+	@$(BIN)/python -m ncourse.cli lab
+
+outputs: $(READY)
+	@$(BIN)/python -m ncourse.cli outputs
+
+bench: $(READY)
+	@$(BIN)/python -m pytest -m bench -s
+
+clean:
+	rm -rf _build build .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and "ncourse needs Python 3.11 or newer; this is %d.%d. Name one: make PYTHON=python3.11" % v[:2])'
+	@echo "Setting up .venv: some minutes and gigabytes, once."
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	@touch $@

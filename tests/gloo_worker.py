@@ -1,0 +1,40 @@
+"""One of several processes that share a `CollapseMetric`; test_metrics_stream starts them.
+
+Usage: gloo_worker.py RANK FOLDER. FOLDER holds `job.pt`: features, labels, weight, bias, the first
+sample of each process and keep_features. Each process writes the report it computes there.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from ncourse.metrics import CollapseMetric
+
+
+def main(rank: int, folder: Path) -> None:
+    torch.set_num_threads(1)
+    job = torch.load(folder / "job.pt")
+    num_processes = len(job["starts"]) - 1
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"file://{folder / 'meet'}", rank=rank, world_size=num_processes
+    )
+    classifier = nn.Linear(job["weight"].shape[1], job["weight"].shape[0])
+    classifier.load_state_dict({"weight": job["weight"], "bias": job["bias"]})
+    metric = CollapseMetric(
+        len(job["weight"]), classifier=classifier, keep_features=job["keep_features"]
+    )
+    mine = slice(job["starts"][rank], job["starts"][rank + 1])
+    for features, labels in zip(
+        job["features"][mine].split(50), job["labels"][mine].split(50), strict=True
+    ):
+        metric.update(features, labels)
+    report = metric.compute()
+    (folder / f"report-{rank}.json").write_text(json.dumps(report.as_dict()))
+    torch.distributed.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), Path(sys.argv[2]))

@@ -1,0 +1,139 @@
+"""The manifest, and what is made from it."""
+
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from ncourse import book as books
+from ncourse.book import ManifestError, load
+
+REPOSITORY = Path(__file__).parents[1]
+
+
+def test_load_reads_everything(course: Path) -> None:
+    book = load(course / "book.toml")
+    assert (book.title, book.authors, book.language) == ("A small course", ("A", "B"), "en")
+    assert [part.title for part in book.parts] == ["Start"]
+    one, two = book.chapters
+    assert (two.number, two.title, two.minutes) == (2, "Two", 30)
+    assert [paper.arxiv for paper in two.papers] == ["2001.00001"]
+    assert two.prerequisites == (1,)
+    assert one.objectives == ("Do a", "Do b", "Do c")
+    assert book.path(one) == course / "notebooks" / "01-one.ipynb"
+    with pytest.raises(ValueError, match=r"no chapter 7; the course has 1, 2"):
+        book.chapter(7)
+
+
+WRONG = {
+    "unknown key": ("minutes = 30", "minuts = 30", ["`minuts`", "02-two", "mean `minutes`"]),
+    "unknown table": ("[course]", "[curse]", ["`curse`", "top level", "mean `course`"]),
+    "missing key": ("minutes = 30\n", "", ["`minutes` is missing", "02-two", "whole number"]),
+    "missing in book": ('language = "en"', "", ["`language` is missing", "[book]", "text"]),
+    "wrong type": ("minutes = 30", 'minutes = "30"', ["minutes is '30'", "a whole number"]),
+    "true is no number": ("minutes = 30", "minutes = true", ["minutes is True"]),
+    "wrong type in list": ("prerequisites = [1]", 'prerequisites = ["1"]', ["whole numbers"]),
+    "text for list": ('["Do d", "Do e", "Do f"]', '"Do d"', ["objectives", "a list of texts"]),
+    "missing file": ("02-two.ipynb", "02-too.ipynb", ["02-too.ipynb", "does not exist", "create"]),
+    "file of another number": ("02-two.ipynb", "01-one.ipynb", ['"02-….ipynb"']),
+    "duplicate number": ("number = 2", "number = 1", ["number 1", "taken", "01-one.ipynb"]),
+    "itself needed": ("prerequisites = [1]", "prerequisites = [2]", ["has 2", "not an earlier"]),
+    "later needed": ("prerequisites = []", "prerequisites = [2]", ["01-one", "has 2", "move"]),
+    "unknown paper": ('["first2020"]', '["first2002"]', ["[papers.first2002]", "`first2020`"]),
+    "two objectives": ('["Do d", "Do e", "Do f"]', '["Do d", "Do e"]', ["2 entries", "3 to 5"]),
+    "six objectives": ('["Do d", ', '["1", "2", "3", "4", ', ["6 entries", "3 to 5"]),
+    "no time": ("minutes = 30", "minutes = 0", ["minutes is 0"]),
+    "arxiv": ('"2001.00001"', '"arXiv:2001.00001"', ["[papers.first2020]", '"2008.08186"']),
+    "repository": ('repository = ""', 'repository = "https://x.y/z"', ['"owner/name"']),
+    "not TOML": ("number = 1", "number = ", ["not valid TOML", "line"]),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_wrong_manifest_names_the_key_and_the_fix(course: Path, name: str) -> None:
+    old, new, fragments = WRONG[name]
+    manifest = course / "book.toml"
+    text = manifest.read_text()
+    assert old in text
+    manifest.write_text(text.replace(old, new, 1))
+    with pytest.raises(ManifestError) as caught:
+        load(manifest)
+    for fragment in fragments:
+        assert fragment in str(caught.value)
+
+
+def test_no_chapters_and_no_manifest(course: Path) -> None:
+    manifest = course / "book.toml"
+    head, _, _ = manifest.read_text().partition("[[parts]]")
+    manifest.write_text("parts = []\n" + head)
+    with pytest.raises(ManifestError, match=r"no chapters; add \[\[parts\]\]"):
+        load(manifest)
+    with pytest.raises(ManifestError, match="does not exist"):
+        load(course / "nowhere.toml")
+
+
+def test_header_of_a_chapter(course: Path) -> None:
+    book = load(course / "book.toml")
+    one, two = (books.header(book, chapter) for chapter in book.chapters)
+    assert two.splitlines() == [
+        "# 2. Two",
+        "",
+        "| At a glance | |",
+        "|---|---|",
+        "| Time | 30 minutes |",
+        "| Read first | [1. One](01-one.ipynb) |",
+        "| Paper | [First 2020](https://doi.org/10.1/1), *On tests* "
+        "([arXiv:2001.00001](https://arxiv.org/abs/2001.00001)) |",
+        "",
+        "At the end of this chapter you can:",
+        "",
+        "1. Do d.",
+        "2. Do e.",
+        "3. Do f.",
+    ]
+    assert "| Read first | nothing |" in one
+    assert "Paper" not in one
+
+
+def test_map_links_from_the_readme_and_from_the_landing_page(course: Path) -> None:
+    book = load(course / "book.toml")
+    row = "| 2 | [Two](notebooks/02-two.ipynb) | [First 2020](https://doi.org/10.1/1) | 30 |"
+    assert row in books.readme_map(book).splitlines()
+    assert row.replace("notebooks/", "") in books.contents(book).splitlines()
+    readme = "before\n<!-- map -->\nstale\n<!-- /map -->\nafter\n"
+    once = books.with_map(book, readme)
+    assert "stale" not in once
+    assert once.startswith("before\n")
+    assert once.endswith("\nafter\n")
+    assert books.with_map(book, once) == once
+    with pytest.raises(ManifestError, match="<!-- map -->"):
+        books.with_map(book, "no marks")
+
+
+def test_colab_lines_come_and_go_with_the_repository(course: Path) -> None:
+    manifest = course / "book.toml"
+    without = load(manifest)
+    manifest.write_text(manifest.read_text().replace('repository = ""', 'repository = "me/it"'))
+    with_it = load(manifest)
+    source = "import torch\n\nprint(1)"
+    assert books.colab_lines(without) == ""
+    assert books.with_colab_lines(without, source) == source
+    colab = books.with_colab_lines(with_it, source)
+    assert "https://github.com/me/it" in colab
+    assert colab.endswith("\n\n" + source)
+    assert books.with_colab_lines(with_it, colab) == colab
+    assert books.with_colab_lines(without, colab) == source
+
+
+def test_the_course_agrees_with_its_manifest() -> None:
+    book = load(REPOSITORY / "book.toml")
+    for chapter in book.chapters:
+        notebook = nbformat.read(book.path(chapter), as_version=4)
+        hint = f"{chapter.file} differs from book.toml; run `ncourse sync`"
+        assert notebook.cells[0].source == books.header(book, chapter), hint
+        imports = next(cell for cell in notebook.cells if cell.cell_type == "code").source
+        assert books.with_colab_lines(book, imports) == imports, hint
+    readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    assert books.with_map(book, readme) == readme, "run `ncourse sync`"
+    on_disk = {path.name for path in book.folder.glob("*.ipynb")}
+    assert on_disk == {chapter.file for chapter in book.chapters}, "a notebook outside book.toml"

@@ -1,0 +1,435 @@
+"""`CollapseMetric` against `measure`, in one process and in several; `capture` on real modules."""
+
+import copy
+import json
+import math
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ncourse.metrics import CONVENTIONS, CollapseMetric, capture, measure, nearest_class_mean
+
+NC4 = {"nc4", "nc4_without_bias"}
+
+
+def _cloud(num_samples=700, num_classes=5, dim=12, spread=0.5, offset=0.0, dtype=torch.float32):
+    """Unequal classes and a classifier that is wrong about some of the samples."""
+    generator = torch.Generator().manual_seed(0)
+    shares = torch.linspace(1, 3, num_classes)
+    labels = torch.multinomial(shares, num_samples, replacement=True, generator=generator)
+    means = torch.randn(num_classes, dim, generator=generator, dtype=dtype)
+    noise = torch.randn(num_samples, dim, generator=generator, dtype=dtype)
+    classifier = nn.Linear(dim, num_classes, dtype=dtype)
+    with torch.no_grad():
+        classifier.weight.copy_(means + 0.3)
+        classifier.bias.copy_(torch.randn(num_classes, generator=generator))
+    return means[labels] + offset + spread * noise, labels, classifier
+
+
+def _stream(features, labels, batch_size, num_classes=5, **options) -> CollapseMetric:
+    metric = CollapseMetric(num_classes, **options)
+    for batch in torch.arange(len(labels)).split(batch_size):
+        metric.update(features[batch], labels[batch])
+    return metric
+
+
+def _assert_same(streamed, whole, *, rel, without=frozenset(NC4)) -> None:
+    expected = {name: x for name, x in whole.as_dict().items() if name not in without}
+    values = {name: x for name, x in streamed.as_dict().items() if name not in without}
+    assert values == pytest.approx(expected, rel=rel, abs=1e-12, nan_ok=True)
+
+
+# In one process -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 64, 5000])
+@pytest.mark.parametrize("convention", CONVENTIONS)
+def test_any_batch_size_gives_the_numbers_of_measure(batch_size, convention):
+    features, labels, classifier = _cloud()
+    metric = _stream(features, labels, batch_size, classifier=classifier, convention=convention)
+    whole = measure(features, labels, classifier.weight, classifier.bias, convention=convention)
+    report = metric.compute()
+    _assert_same(report, whole, rel=1e-6)
+    assert math.isnan(report.nc4)
+    assert math.isnan(report.nc4_without_bias)
+    assert report.convention == convention
+
+
+def test_float64_in_is_float64_throughout():
+    features, labels, classifier = _cloud(dtype=torch.float64, spread=1e-6, offset=5)
+    whole = measure(features, labels, classifier.weight, classifier.bias)
+    _assert_same(_stream(features, labels, 9, classifier=classifier).compute(), whole, rel=1e-9)
+
+
+@pytest.mark.parametrize("batch_size", [1, 50])
+@pytest.mark.parametrize(("spread", "offset"), [(1, 0), (1e-3, 0), (1e-4, 5)])
+def test_a_stream_is_as_accurate_as_measure(batch_size, spread, offset):
+    features, labels, _ = _cloud(num_samples=3000, spread=spread, offset=offset)
+    exact = measure(features.double(), labels, None, num_classes=5)
+    report = _stream(features, labels, batch_size).compute()
+    assert report.nc1 == pytest.approx(exact.nc1, rel=1e-6)
+    assert report.cdnv == pytest.approx(exact.cdnv, rel=1e-6)
+    assert report.trace_ratio == pytest.approx(exact.trace_ratio, rel=1e-6)
+
+
+def test_classes_may_come_one_after_the_other():
+    features, labels, classifier = _cloud()
+    order = labels.argsort(descending=True)
+    whole = measure(features, labels, classifier.weight, classifier.bias)
+    metric = _stream(features[order], labels[order], 32, classifier=classifier)
+    _assert_same(metric.compute(), whole, rel=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_in_double_precision_out(dtype):
+    features, labels, _ = _cloud()
+    half = features.to(dtype)
+    exact = measure(half.double(), labels, None, num_classes=5)
+    _assert_same(_stream(half, labels, 64).compute(), exact, rel=1e-6)
+
+
+def test_batches_of_two_precisions_mix():
+    features, labels, _ = _cloud()
+    metric = CollapseMetric(5)
+    metric.update(features[:300], labels[:300])
+    metric.update(features[300:].double(), labels[300:])
+    metric.update(features[:0], labels[:0])
+    _assert_same(metric.compute(), measure(features, labels, None, num_classes=5), rel=1e-6)
+
+
+def test_memory_does_not_grow_with_the_stream():
+    features, labels, _ = _cloud()
+
+    def size(metric: CollapseMetric) -> int:
+        states = (getattr(metric, name) for name in metric._defaults)
+        return sum(tensor.nbytes for state in states for tensor in state)
+
+    short, long = _stream(features[:50], labels[:50], 10), _stream(features, labels, 10)
+    assert size(short) == size(long) > 0
+
+
+def test_no_graph_is_kept():
+    features, labels, classifier = _cloud()
+    for keep_features in (False, True):
+        metric = CollapseMetric(5, classifier=classifier, keep_features=keep_features)
+        metric.update(features.clone().requires_grad_(), labels)
+        states = [tensor for name in metric._defaults for tensor in getattr(metric, name)]
+        assert states
+        assert not any(tensor.requires_grad for tensor in states)
+        metric.compute()
+
+
+def test_computing_in_between_and_resetting():
+    features, labels, _ = _cloud()
+    metric = _stream(features[:300], labels[:300], 50)
+    _assert_same(
+        metric.compute(), measure(features[:300], labels[:300], None, num_classes=5), rel=1e-6
+    )
+    assert metric(features[300:], labels[300:]) is None  # calling it updates
+    whole = measure(features, labels, None, num_classes=5)
+    _assert_same(metric.compute(), whole, rel=1e-6)
+    metric.reset()
+    metric.update(features + 1, labels)
+    _assert_same(metric.compute(), measure(features + 1, labels, None, num_classes=5), rel=1e-6)
+
+
+def test_the_classifier_is_read_at_the_end_and_not_adopted():
+    features, labels, classifier = _cloud()
+    metric = _stream(features, labels, 100, classifier=classifier)
+    assert list(metric.parameters()) == []
+    with torch.no_grad():
+        classifier.weight.mul_(-1)
+    assert metric.compute().nc3_cosine == pytest.approx(
+        measure(features, labels, classifier.weight).nc3_cosine, rel=1e-6
+    )
+
+
+@pytest.mark.parametrize("copy_of", [copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))])
+def test_a_copy_goes_on_by_itself(copy_of):
+    features, labels, _ = _cloud()
+    metric = _stream(features[:300], labels[:300], 50)
+    other = copy_of(metric)
+    other.update(features[300:], labels[300:])
+    assert other.compute().num_samples == 700
+    assert metric.compute().num_samples == 300
+
+
+@pytest.mark.parametrize("keep_features", [False, True])
+def test_metrics_merge(keep_features):
+    features, labels, _ = _cloud()
+    total = _stream(features[:30], labels[:30], 16, keep_features=keep_features)
+    for part in (slice(30, 600), slice(0, 0), slice(600, 690)):
+        total.merge_state(_stream(features[part], labels[part], 16, keep_features=keep_features))
+    total.update(features[690:], labels[690:])
+    report = total.compute()
+    _assert_same(report, measure(features, labels, None, num_classes=5), rel=1e-6)
+
+
+def test_kept_features_make_everything_exact():
+    features, labels, classifier = _cloud()
+    metric = _stream(features, labels, 33, classifier=classifier, keep_features=True)
+    whole = measure(features, labels, classifier.weight, classifier.bias)
+    assert 0 < whole.nc4 < 1
+    assert metric.compute() == whole
+    means = torch.stack([features[labels == c].double().mean(0) for c in range(5)])
+    assert torch.allclose(metric.class_means(), means, atol=1e-6)
+
+
+def test_kept_features_take_nc4_from_the_models_own_logits():
+    features, labels, classifier = _cloud()
+    metric = CollapseMetric(5, classifier=classifier, keep_features=True)
+    logits = functional.one_hot(nearest_class_mean(features, metric_means(features, labels)), 5)
+    for batch in torch.arange(700).split(40):
+        metric.update(features[batch], labels[batch], logits[batch].float())
+    assert metric.compute().nc4 == 0
+    assert measure(features, labels, classifier.weight, classifier.bias).nc4 > 0
+
+
+def metric_means(features: Tensor, labels: Tensor) -> Tensor:
+    return _stream(features, labels, 64).class_means()
+
+
+def test_a_second_pass_gives_nc4():
+    features, labels, classifier = _cloud()
+    means = metric_means(features, labels)
+    wrong = 0
+    for batch in torch.arange(700).split(64):
+        predictions = classifier(features[batch]).argmax(1)
+        wrong += int((predictions != nearest_class_mean(features[batch], means)).sum())
+    assert wrong / 700 == measure(features, labels, classifier.weight, classifier.bias).nc4
+
+
+def test_mistakes_are_told_and_leave_the_statistics_alone():
+    features, labels, _ = _cloud()
+    metric = _stream(features, labels, 100)
+    broken = features[:3].clone()
+    broken[1, 2] = math.nan
+    with pytest.raises(ValueError, match="NaN or infinity in 1 of 3 samples, first in sample 1"):
+        metric.update(broken, labels[:3])
+    with pytest.raises(ValueError, match=r"\(9, 4\); batches before it had 12 features"):
+        metric.update(torch.zeros(9, 4), labels[:9])
+    with pytest.raises(ValueError, match="contains 7; expected 0 to 4"):
+        metric.update(features[:1], torch.tensor([7]))
+    with pytest.raises(TypeError, match="features is int64"):
+        metric.update(features[:1].long(), labels[:1])
+    with pytest.raises(ValueError, match=r"logits is \(2, 5\); expected \(3, 5\)"):
+        metric.update(features[:3], labels[:3], torch.zeros(2, 5))
+    _assert_same(metric.compute(), measure(features, labels, None, num_classes=5), rel=1e-6)
+
+
+def test_mistakes_at_construction_and_at_the_end():
+    with pytest.raises(ValueError, match=r"weight is \(5, 12\) but num_classes is 6"):
+        CollapseMetric(6, classifier=nn.Linear(12, 5))
+    with pytest.raises(ValueError, match="'mine'; expected one of"):
+        CollapseMetric(6, convention="mine")
+    with pytest.raises(ValueError, match="the classifier is a Conv2d"):
+        CollapseMetric(5, classifier=nn.Conv2d(3, 5, 1))
+    metric = CollapseMetric(3)
+    metric.update(torch.ones(2, 2), torch.tensor([0, 2]))
+    with pytest.raises(ValueError, match=r"no sample of class 1 \(of 3\)"):
+        metric.compute()
+
+
+@pytest.mark.parametrize("keep_features", [False, True])
+def test_no_samples_at_all(keep_features):
+    metric = CollapseMetric(3, keep_features=keep_features)
+    with (
+        pytest.warns(UserWarning, match="before the ``update`` method"),
+        pytest.raises(ValueError, match="no samples yet"),
+    ):
+        metric.compute()
+
+
+def test_logits_for_some_batches_only():
+    features, labels, _ = _cloud()
+    metric = CollapseMetric(5, keep_features=True)
+    metric.update(features[:9], labels[:9], torch.zeros(9, 5))
+    with pytest.raises(ValueError, match="all or none"):
+        metric.update(features[9:], labels[9:])
+
+
+# In several processes -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("keep_features", [False, True])
+@pytest.mark.parametrize("starts", [[0, 640, 700], [0, 31, 31, 700]])
+def test_processes_with_uneven_shards_equal_one(tmp_path: Path, starts, keep_features):
+    """Two processes with 640 and 60 samples; three, of which one sees none."""
+    features, labels, classifier = _cloud(spread=1e-3, offset=5)
+    job = {"features": features, "labels": labels, "starts": starts, **classifier.state_dict()}
+    torch.save(job | {"keep_features": keep_features}, tmp_path / "job.pt")
+    script = Path(__file__).with_name("gloo_worker.py")
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-W", "error", str(script), str(rank), str(tmp_path)],
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(len(starts) - 1)
+    ]
+    errors = [process.communicate(timeout=120)[1] for process in processes]
+    assert [process.returncode for process in processes] == [0] * len(processes), errors
+    whole = measure(features, labels, classifier.weight, classifier.bias).as_dict()
+    if not keep_features:
+        whole |= dict.fromkeys(NC4, math.nan)
+    for rank in range(len(processes)):
+        report = json.loads((tmp_path / f"report-{rank}.json").read_text())
+        assert report == pytest.approx(whole, rel=1e-6, abs=1e-12, nan_ok=True)
+
+
+# From a model -------------------------------------------------------------------------------------
+
+
+class _Net(nn.Module):
+    """A backbone with batch norm and dropout, an auxiliary layer, and a classifier of any kind."""
+
+    def __init__(self, after=lambda scores: scores):
+        super().__init__()
+        self.backbone = nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.Dropout(0.5))
+        self.unused = nn.Linear(8, 4)
+        self.head = nn.Linear(8, 4)
+        self.after = after
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.after(self.head(self.backbone(x)))
+
+
+def _batches(num_batches=3, shape=(6,)):
+    generator = torch.Generator().manual_seed(0)
+    return [
+        (torch.randn(5, *shape, generator=generator), torch.arange(5) % 4)
+        for _ in range(num_batches)
+    ]
+
+
+def _hooks(model: nn.Module) -> int:
+    return sum(len(module._forward_hooks) for module in model.modules())
+
+
+@pytest.mark.parametrize(
+    "after", [lambda s: s, lambda s: s.log_softmax(1), lambda s: s / 2], ids=["none", "log", "half"]
+)
+def test_capture_finds_the_classifier_and_what_it_sees(after):
+    model, batches = _Net(after), _batches()
+    captured = capture(model, iter(batches))  # an iterator can be read only once
+    model.eval()
+    features = model.backbone(torch.cat([x for x, _ in batches]))
+    assert torch.allclose(captured.features, features)
+    assert torch.allclose(captured.logits, model.head(features), atol=1e-6)
+    assert torch.equal(captured.labels, torch.cat([y for _, y in batches]))
+    assert torch.equal(captured.weight, model.head.weight)
+    assert torch.equal(captured.bias, model.head.bias)
+    assert not any(t.requires_grad for t in vars(captured).values())
+    report = measure(captured.features, captured.labels, captured.weight, captured.bias)
+    assert report.num_samples == 15
+
+
+def test_capture_leaves_the_model_as_it_was():
+    model = _Net()
+    model.backbone[1].eval()  # a frozen batch norm inside a model that trains
+    modes = [module.training for module in model.modules()]
+    state = copy.deepcopy(model.state_dict())
+    capture(model, _batches())
+    assert [module.training for module in model.modules()] == modes
+    assert _hooks(model) == 0
+    assert all(torch.equal(state[name], now) for name, now in model.state_dict().items())
+    assert torch.is_grad_enabled()
+
+
+@pytest.mark.parametrize("fail_at", [0, 1])
+def test_capture_cleans_up_after_an_error(fail_at):
+    calls = []
+
+    def after(scores):
+        calls.append(scores)
+        if len(calls) == fail_at + 1:
+            raise RuntimeError("a layer fails")
+        return scores
+
+    model = _Net(after)
+    with pytest.raises(RuntimeError, match="a layer fails"):
+        capture(model, _batches())
+    assert _hooks(model) == 0
+    assert all(module.training for module in model.modules())
+
+
+@pytest.mark.parametrize("by", ["name", "module"])
+def test_capture_takes_a_classifier_by_name_or_itself(by):
+    model = nn.Sequential(nn.Flatten(), nn.Linear(6, 6), nn.ReLU(), nn.Linear(6, 6))
+    captured = capture(model, _batches(), classifier="1" if by == "name" else model[1])
+    assert torch.equal(captured.features, torch.cat([x for x, _ in _batches()]))
+    assert torch.equal(captured.weight, model[1].weight)
+
+
+def test_capture_copies_an_input_that_is_changed_in_place_later():
+    class Residual(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.head = nn.Linear(4, 4, bias=False)
+
+        def forward(self, x):
+            x = x * 2
+            scores = self.head(x)
+            x += 100
+            return scores
+
+    captured = capture(Residual(), _batches(1, (4,)))
+    assert torch.equal(captured.features, 2 * _batches(1, (4,))[0][0])
+    assert captured.bias is None
+
+
+def test_capture_lists_the_candidates_of_an_ambiguous_model():
+    class TwoHeads(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.left, self.right = nn.Linear(6, 4), nn.Linear(6, 4)
+
+        def forward(self, x):
+            return self.left(x), self.right(x)
+
+    with pytest.raises(ValueError, match="pass classifier=, one of 'left', 'right'"):
+        capture(TwoHeads(), _batches())
+    alike = nn.Sequential(nn.Linear(6, 4), nn.ReLU(), nn.Linear(4, 4), nn.Softmax(1))
+    with pytest.raises(ValueError, match="one of '0', '2'"):
+        capture(alike, _batches())
+    assert _hooks(alike) == 0
+    assert torch.equal(capture(alike, _batches(), classifier="2").weight, alike[2].weight)
+
+
+def test_capture_tells_what_is_wrong():
+    with pytest.raises(ValueError, match=r"no nn.Linear ran.* linear layers are none"):
+        capture(nn.Sequential(nn.Conv1d(6, 4, 1), nn.Flatten()), _batches(shape=(6, 1)))
+    with pytest.raises(
+        ValueError, match=r"'fc' is not in the model.* 'backbone.0', 'unused', 'head"
+    ):
+        capture(_Net(), _batches(), classifier="fc")
+    with pytest.raises(ValueError, match="the given module is not in the model"):
+        capture(_Net(), _batches(), classifier=nn.Linear(8, 4))
+    with pytest.raises(ValueError, match="the classifier is a BatchNorm1d"):
+        capture(_Net(), _batches(), classifier="backbone.1")
+    with pytest.raises(ValueError, match="'unused' ran 0 times in one batch"):
+        capture(_Net(), _batches(), classifier="unused")
+    shared = nn.Linear(6, 6)
+    with pytest.raises(ValueError, match="'0' ran 2 times in one batch"):
+        capture(nn.Sequential(shared, nn.ReLU(), shared), _batches())
+    with pytest.raises(ValueError, match=r"sees \(5, 3, 6\); expected \(samples, features\)"):
+        capture(nn.Sequential(nn.Linear(6, 4)), _batches(shape=(3, 6)))
+    with pytest.raises(ValueError, match="the loader has no batches"):
+        capture(_Net(), [])
+
+
+def test_capture_a_network_of_torchvision():
+    from torchvision.models import resnet18
+
+    model = resnet18(num_classes=4)
+    captured = capture(model, _batches(2, (3, 32, 32)))
+    assert captured.features.shape == (10, 512)
+    assert torch.equal(captured.weight, model.fc.weight)
