@@ -19,7 +19,7 @@ class ManifestError(ValueError):
 
 @dataclass(frozen=True)
 class Paper:
-    """A paper that a chapter is about."""
+    """A paper that a chapter is about; `arxiv` is empty for one that is not there."""
 
     key: str
     label: str
@@ -141,8 +141,11 @@ def _paper(key: str, entry: object) -> Paper:
     """Check one `[papers.key]` table."""
     where = f"[papers.{key}]"
     fields = _checked(entry, where, {"label": str, "title": str, "url": str, "arxiv": str})
-    if not re.fullmatch(r"\d{4}\.\d{4,5}", fields["arxiv"]):
-        raise ManifestError(f'arxiv is "{fields["arxiv"]}" in {where}; write it as "2008.08186"')
+    if not re.fullmatch(r"(\d{4}\.\d{4,5})?", fields["arxiv"]):
+        raise ManifestError(
+            f'arxiv is "{fields["arxiv"]}" in {where}; write it as "2008.08186", or "" if the '
+            "paper is not on arXiv"
+        )
     return Paper(key=key, **fields)
 
 
@@ -258,8 +261,12 @@ def header(book: Book, chapter: Chapter) -> str:
     rows = [("Time", f"{chapter.minutes} minutes"), ("Read first", before)]
     if chapter.papers:
         papers = [
-            f"[{paper.label}]({paper.url}), *{paper.title}* "
-            f"([arXiv:{paper.arxiv}](https://arxiv.org/abs/{paper.arxiv}))"
+            f"[{paper.label}]({paper.url}), *{paper.title}*"
+            + (
+                f" ([arXiv:{paper.arxiv}](https://arxiv.org/abs/{paper.arxiv}))"
+                if paper.arxiv
+                else ""
+            )
             for paper in chapter.papers
         ]
         rows.append(("Paper" if len(papers) == 1 else "Papers", "; ".join(papers)))
@@ -271,34 +278,40 @@ def header(book: Book, chapter: Chapter) -> str:
 
 
 COLAB_MARK = "# On Colab only: fetch the course and install the package."
+_COLAB_LINES = re.compile(
+    rf"\A{COLAB_MARK}\n.*?^    os\.chdir\([^\n]*\n+", re.DOTALL | re.MULTILINE
+)
 
 
 def colab_lines(book: Book) -> str:
     """The first lines of each import cell, which act on Colab alone; empty without a repository.
 
     Colab has matplotlib and ipywidgets, so the package comes without its extras. The checkout
-    brings `recorded/`. These lines cannot be exercised outside Colab.
+    brings `recorded/`. Plain Python, because Sphinx has no lexer for `%pip`. These lines cannot be
+    exercised outside Colab.
     """
     if not book.repository:
         return ""
+    clone = f"git clone -q --depth 1 https://github.com/{book.repository} /content/course"
     return "\n".join(
         [
             COLAB_MARK,
+            "import os",
+            "import subprocess",
             "import sys",
             "",
             'if "google.colab" in sys.modules:',
-            f"    !git clone -q --depth 1 https://github.com/{book.repository} /content/course",
-            f"    %cd -q /content/course/{book.src}",
-            "    %pip install -q ..",
+            '    if not os.path.isdir("/content/course"):',
+            f'        subprocess.run("{clone}", shell=True, check=True)',
+            '        subprocess.run("pip install -q /content/course", shell=True, check=True)',
+            f'    os.chdir("/content/course/{book.src}")',
         ]
     )
 
 
 def with_colab_lines(book: Book, source: str) -> str:
     """The source of an import cell with the Colab lines of this manifest, whatever it had."""
-    if source.startswith(COLAB_MARK):
-        _, _, source = source.partition("%pip install -q ..")
-        source = source.lstrip("\n")
+    source = _COLAB_LINES.sub("", source)
     lines = colab_lines(book)
     return f"{lines}\n\n{source}" if lines else source
 

@@ -96,7 +96,10 @@ def lab(
     book = _book()
     chapter = _chapters(book, [fresh])[0] if fresh is not None else None
     folder = site.working_copy(book, chapter)
-    raise typer.Exit(subprocess.run([sys.executable, "-m", "jupyterlab"], cwd=folder).returncode)
+    command = [sys.executable, "-m", "jupyterlab"]
+    if hasattr(os, "geteuid") and os.geteuid() == 0:  # containers; Jupyter refuses root otherwise
+        command.append("--allow-root")
+    raise typer.Exit(subprocess.run(command, cwd=folder).returncode)
 
 
 @app.command()

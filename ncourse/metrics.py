@@ -251,6 +251,14 @@ def _centred_chunks(
         yield rows, torch.sub(features[rows], centred, out=centred)
 
 
+def _add_by_class(totals: Tensor, labels: Tensor, rows: Tensor) -> None:
+    """Add each row to the float64 total of its class."""
+    if len(rows) > len(totals):  # converting one subtotal a class is cheaper than all rows
+        totals += rows.new_zeros(totals.shape).index_add_(0, labels, rows)
+    else:
+        totals.index_add_(0, labels, rows.double())
+
+
 def _class_means(
     features: Float[Tensor, "samples features"], labels: Int[Tensor, " samples"], num_classes: int
 ) -> Float[Tensor, "classes features"]:
@@ -262,8 +270,8 @@ def _class_means(
     # nothing to an offset of the whole cloud.
     pilots = features[first].to(_compute_dtype(features.dtype))
     sums = torch.zeros(num_classes, dim, dtype=torch.float64, device=features.device)
-    for rows, centred in _centred_chunks(features, labels, pilots, max(CHUNK, num_classes)):
-        sums += torch.zeros_like(pilots).index_add_(0, labels[rows], centred)
+    for rows, centred in _centred_chunks(features, labels, pilots, CHUNK):
+        _add_by_class(sums, labels[rows], centred)
     if not torch.isfinite(sums.sum()):
         _raise_not_finite(features)
     return pilots.double() + sums / labels.bincount(minlength=num_classes)[:, None]
@@ -343,9 +351,9 @@ def _within_class(
         norms = torch.linalg.vector_norm(chunk, dim=1) * row_norms[label]
         cosines += (own / norms.where(norms > 0, 1)).sum(dtype=torch.float64)
         coordinates += subtracted.index_select(1, label)
-        nearest = (corners @ coordinates - half_squares[:, None]).argmax(0)
-        mismatches_without_bias += int((scores.argmax(0) != nearest).sum())
-        mismatches += int((scores.add_(offset).argmax(0) != nearest).sum())
+        nearest = (corners @ coordinates - half_squares[:, None]).max(0).indices
+        mismatches_without_bias += int((scores.max(0).indices != nearest).sum())
+        mismatches += int((scores.add_(offset).max(0).indices != nearest).sum())
     # The means were rounded before they were subtracted; take out what that added.
     along -= (counts[:, None] * rounding.square()).sum(0)
     squares -= counts * (rounded - means).square().sum(1)
@@ -619,13 +627,13 @@ class CollapseMetric(Metric):
         points = pilots.to(torch.promote_types(dtype, pilots.dtype))
         for rows, centred in _centred_chunks(features, labels, points, CHUNK):
             label = labels[rows]
-            sums.index_add_(0, label, centred.double())
+            _add_by_class(sums, label, centred)
             lengths = torch.linalg.vector_norm(centred, dim=1)
             squares.index_add_(0, label, lengths.double().square())
             scatter += centred.T @ centred
             if self._classifier[0] is not None:
                 unit = nn.functional.normalize(features[rows].to(dtype), dim=1, eps=TINY)
-                units.index_add_(0, label, unit.double())
+                _add_by_class(units, label, unit)
 
     def class_means(self) -> Float[Tensor, "classes features"]:
         """Class means of this process's samples so far, `(K, d)` in float64."""

@@ -68,10 +68,10 @@ _STYLE: Any = {
 }
 
 _NC_PANELS = (
-    ("nc1", "NC1: within-class spread"),
-    ("nc2_equiangular", "NC2: |cosine + 1/(K−1)|"),
-    ("nc3", "NC3: classifier against means"),
-    ("nc4", "NC4: nearest-mean mismatch"),
+    ("nc1", "NC1: spread within classes"),
+    ("nc2_equiangular", "NC2: uneven angles"),
+    ("nc3", "NC3: classifier off means"),
+    ("nc4", "NC4: decisions differ"),
 )
 
 P = ParamSpec("P")
@@ -122,31 +122,43 @@ def show(figure: Figure, alt: str) -> None:
     display(Picture(png(figure), alt))
 
 
-def png(figure: Figure, *, colours: int = 128) -> bytes:
-    """The figure as a small PNG (a palette of `colours`); the figure is closed."""
+def png(figure: Figure) -> bytes:
+    """The figure as a small PNG of its 96 most frequent colours; the figure is closed."""
     raw, small = io.BytesIO(), io.BytesIO()
     figure.savefig(raw, format="png", dpi=144)
     plt.close(figure)
-    raw.seek(0)
-    image = Image.open(raw).convert("RGB")
-    image = image.quantize(colours, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    pixels = np.array(Image.open(raw).convert("RGB")).astype(int) @ (65536, 256, 1)
+    colours, which, count = np.unique(pixels.ravel(), return_inverse=True, return_counts=True)
+    colours = np.stack([colours >> 16, colours >> 8 & 255, colours & 255], axis=1)
+    kept = colours[np.argsort(-count)[:96]]  # flat areas stay exact
+    nearest = np.square(colours[:, None] - kept).sum(2).argmin(1)
+    image = Image.fromarray(nearest[which].reshape(pixels.shape).astype(np.uint8), "P")
+    image.putpalette(kept.ravel().tolist())
     image.save(small, format="png", optimize=True)
     return small.getvalue()
 
 
-@_styled
 def axes(
-    rows: int = 1, columns: int = 1, *, height: float = 2.6, **arguments: Any
+    rows: int = 1,
+    columns: int = 1,
+    *,
+    width: float = WIDTH,
+    height: float = 2.6,
+    **arguments: Any,
 ) -> tuple[Figure, Any]:
     """A figure of the page's width, and its axes as `plt.subplots` gives them.
+
+    Sets the course's style for everything that is drawn from here on.
 
     Args:
         rows: of panels.
         columns: of panels.
-        height: of the whole figure in inches.
+        width: of the whole figure in inches; the page's column if not given.
+        height: the same.
         arguments: passed on to `plt.subplots`.
     """
-    return plt.subplots(rows, columns, figsize=(WIDTH, height), **arguments)
+    mpl.rcParams.update(_STYLE)
+    return plt.subplots(rows, columns, figsize=(width, height), **arguments)
 
 
 @_styled
@@ -168,11 +180,10 @@ def collapse_curves(
     figure, panels = axes(2, 2, height=4.4, sharex=True)
     last = max(max(run["epoch"]) for run in runs.values())
     for (column, title), panel in zip(_NC_PANELS, panels.flat, strict=True):
-        lines = {}
         for index, (name, run) in enumerate(runs.items()):
             epoch, value = np.array(run["epoch"]), np.array(run[column])
             keep = slice(None) if upto is None else epoch <= upto
-            (lines[name],) = panel.plot(
+            panel.plot(
                 epoch[keep],
                 value[keep],
                 color=COLOURS[index],
@@ -190,23 +201,29 @@ def collapse_curves(
     for panel in panels[1]:
         panel.set_xlabel("epoch")
     if len(runs) > 1:
-        figure.legend(
-            panels[0, 0].get_lines(), list(runs), loc="outside lower center", ncols=len(runs)
-        )
+        columns = len(runs) if sum(map(len, runs)) < 40 else 2
+        lines = panels[0, 0].get_lines()[: len(runs)]
+        figure.legend(lines, list(runs), loc="outside lower center", ncols=columns)
     return figure
 
 
 def _log_with_zero(panel: Axes, values: np.ndarray) -> None:
-    """A logarithmic axis; where values can be exactly zero, one with a place for zero."""
+    """A logarithmic axis with few, plain tick labels, and a place for zero where it occurs."""
     positive = values[values > 0]
-    least = positive.min() if len(positive) else 1e-3
-    top = (positive.max() if len(positive) else 1.0) * 2
+    least, most = (positive.min(), positive.max()) if len(positive) else (1e-3, 1.0)
+    steps = (1,) if most > 30 * least else (1, 2, 5)
+    decades = range(int(np.floor(np.log10(least))), int(np.ceil(np.log10(most))) + 1)
+    ticks = [step * 10.0**decade for decade in decades for step in steps]
+    ticks = [tick for tick in ticks if least / 1.5 <= tick <= most * 1.5]
     if (values == 0).any():
         panel.set_yscale("symlog", linthresh=least)
-        panel.set_ylim(-least / 4, top)
+        ticks = [0.0, *(tick for tick in ticks if tick > least)]
+        panel.set_ylim(-least / 4, most * 1.6)
     else:
         panel.set_yscale("log")
-        panel.set_ylim(least / 2, top)
+        panel.set_ylim(least / 1.6, most * 1.6)
+    panel.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
+    panel.minorticks_off()
 
 
 def shade_terminal(panel: Axes, epoch: float, *, label: bool = False) -> None:
@@ -274,9 +291,7 @@ def points(
         colour, marker = COLOURS[k % 10], MARKERS[k % 10]
         face = "none" if hollow else colour
         x, y = np.asarray(cloud).T
-        panel.scatter(
-            x, y, s=16, c=face, edgecolors=colour, marker=marker, linewidths=0.7
-        )
+        panel.scatter(x, y, s=16, c=face, edgecolors=colour, marker=marker, linewidths=0.7)
         if names is not None:
             panel.annotate(
                 names[index],
@@ -290,8 +305,7 @@ def points(
         panel.set_xlim(-limit, limit)
         panel.set_ylim(-limit, limit)
     panel.set_aspect("equal")
-    panel.set_xticks([])
-    panel.set_yticks([])
+    panel.set_axis_off()
     return figure
 
 

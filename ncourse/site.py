@@ -35,6 +35,7 @@ PACKAGE = Path(__file__).parent
 NOTEBOOKS_AT_ONCE = 2
 CELL_TIMEOUT = 600  # seconds; twenty times what a cell may take, for slow machines
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
+MATHS_CLASS = "tex2jax_process"
 CHAPTER_LIST_MARK = "<!-- chapters -->"
 
 
@@ -297,15 +298,14 @@ async def _run(
     try:
         await client.async_execute(cwd=str(folder), env=environment)
     except CellExecutionError as error:
-        reason = f"{error.ename}: {error.evalue}\n{error.traceback}"
+        reason = f"{error.ename}: {error.evalue}\n\n{error.traceback}"  # it shows the cell
     except CellTimeoutError:
-        reason = f"the cell took more than {CELL_TIMEOUT} s"
+        reason = f"it took more than {CELL_TIMEOUT} s:\n\n{notebook.cells[reached].source}"
     except DeadKernelError:
-        reason = "the kernel died (out of memory?)"
+        reason = f"the kernel died (out of memory?):\n\n{notebook.cells[reached].source}"
     else:
         return None
-    source = notebook.cells[reached].source
-    return f"{file}, cell {reached + 1} of {len(notebook.cells)}: {reason}\n\nThe cell:\n{source}"
+    return f"{file}, cell {reached + 1} of {len(notebook.cells)}: {reason}"
 
 
 def outputs(book: Book, chapters: Sequence[Chapter], console: Console) -> None:
@@ -467,9 +467,17 @@ def configuration(book: Book) -> dict[str, Any]:
             "config": {
                 "language": book.language,
                 "nb_ipywidgets_js": {},
+                # Claims carry their data beside their HTML; pages show the HTML.
+                "suppress_warnings": ["myst.domains", "mystnb.unknown_mime_type"],
                 # A slider brings both; the static page takes the HTML.
                 "nb_mime_priority_overrides": [["html", WIDGET_VIEW, None]],
                 "html_context": {"default_mode": "auto"},
+                # Excerpts are fetched, which a browser refuses on pages opened as files.
+                "html_show_search_summary": False,
+                # As in JupyterLab, $…$ is a formula in HTML too: in quiz options (the class is
+                # set by `mark_details`) and in what cells show.
+                "mathjax3_config": {"tex": {"inlineMath": [["$", "$"], ["\\(", "\\)"]]}},
+                "myst_mathjax_classes": f"{MATHS_CLASS}|mathjax_process|math|text_html",
                 "html_last_updated_fmt": None,
                 "html_theme_options": {
                     # One search box, in the sidebar.
@@ -500,10 +508,19 @@ def configuration(book: Book) -> dict[str, Any]:
     return settings
 
 
-def setup(app: Any) -> dict[str, Any]:
-    """Keep sphinx-thebe's scripts out of the pages (Sphinx calls this).
+def mark_details(app: Any, doctree: Any) -> None:
+    """Have MathJax look at the raw HTML of quiz options (Sphinx calls this for each page)."""
+    from docutils import nodes  # type: ignore[import-untyped]
 
-    Jupyter Book always loads it; it would put a content network's address on each page.
+    for node in doctree.findall(nodes.raw):
+        text = node.astext().replace("<details>", f'<details class="{MATHS_CLASS}">')
+        node.children = [nodes.Text(text)]
+
+
+def setup(app: Any) -> dict[str, Any]:
+    """Keep sphinx-thebe's scripts out of the pages, and set up formulas in HTML (for Sphinx).
+
+    Jupyter Book always loads sphinx-thebe; it would put a content network's address on each page.
     """
     from sphinx_thebe import (  # type: ignore[import-untyped]
         init_thebe_core,
@@ -515,4 +532,5 @@ def setup(app: Any) -> dict[str, Any]:
         app.events.listeners[name] = [
             listener for listener in listeners if listener.handler not in unwanted
         ]
+    app.connect("doctree-read", mark_details)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,7 +1,8 @@
 """One of several processes that share a `CollapseMetric`; test_metrics_stream starts them.
 
 Usage: gloo_worker.py RANK FOLDER. FOLDER holds `job.pt`: features, labels, weight, bias, the first
-sample of each process and keep_features. Each process writes the report it computes there.
+sample of each process. Each process writes there the reports it computes, from statistics and from
+kept features.
 """
 
 import json
@@ -23,16 +24,18 @@ def main(rank: int, folder: Path) -> None:
     )
     classifier = nn.Linear(job["weight"].shape[1], job["weight"].shape[0])
     classifier.load_state_dict({"weight": job["weight"], "bias": job["bias"]})
-    metric = CollapseMetric(
-        len(job["weight"]), classifier=classifier, keep_features=job["keep_features"]
-    )
     mine = slice(job["starts"][rank], job["starts"][rank + 1])
-    for features, labels in zip(
-        job["features"][mine].split(50), job["labels"][mine].split(50), strict=True
-    ):
-        metric.update(features, labels)
-    report = metric.compute()
-    (folder / f"report-{rank}.json").write_text(json.dumps(report.as_dict()))
+    reports = []
+    for keep_features in (False, True):
+        metric = CollapseMetric(
+            len(job["weight"]), classifier=classifier, keep_features=keep_features
+        )
+        for features, labels in zip(
+            job["features"][mine].split(50), job["labels"][mine].split(50), strict=True
+        ):
+            metric.update(features, labels)
+        reports.append(metric.compute().as_dict())
+    (folder / f"reports-{rank}.json").write_text(json.dumps(reports))
     torch.distributed.destroy_process_group()
 
 

@@ -95,6 +95,14 @@ def test_header_of_a_chapter(course: Path) -> None:
     assert "Paper" not in one
 
 
+def test_a_paper_may_be_absent_from_arxiv(course: Path) -> None:
+    manifest = course / "book.toml"
+    manifest.write_text(manifest.read_text().replace('arxiv = "2001.00001"', 'arxiv = ""'))
+    book = load(manifest)
+    row = "| Paper | [First 2020](https://doi.org/10.1/1), *On tests* |"
+    assert row in books.header(book, book.chapters[1]).splitlines()
+
+
 def test_map_links_from_the_readme_and_from_the_landing_page(course: Path) -> None:
     book = load(course / "book.toml")
     row = "| 2 | [Two](notebooks/02-two.ipynb) | [First 2020](https://doi.org/10.1/1) | 30 |"
@@ -120,6 +128,8 @@ def test_colab_lines_come_and_go_with_the_repository(course: Path) -> None:
     assert books.with_colab_lines(without, source) == source
     colab = books.with_colab_lines(with_it, source)
     assert "https://github.com/me/it" in colab
+    exec(colab.removesuffix(source), {})  # outside Colab this does nothing
+    assert Path.cwd() != Path("/content/course/notebooks")
     assert colab.endswith("\n\n" + source)
     assert books.with_colab_lines(with_it, colab) == colab
     assert books.with_colab_lines(without, colab) == source

@@ -180,7 +180,15 @@ def _nc1_by_definition(features: Tensor, labels: Tensor, num_classes: int) -> fl
 
 @pytest.mark.parametrize(
     ("spread", "offset", "span"),
-    [(1, 0, 1), (1e-3, 0, 1), (1e-4, 5, 1), (1, 0, 300), (1, 5, 300), (1e-2, 0, 300)],
+    [
+        (1, 0, 1),
+        (1e-3, 0, 1),
+        (1e-4, 5, 1),
+        (1e-4, 20, 1),
+        (1, 0, 300),
+        (1, 5, 300),
+        (1e-2, 0, 300),
+    ],
 )
 @pytest.mark.parametrize(("num_classes", "dim"), [(10, 64), (50, 128)])
 def test_nc1_of_float32_features_is_accurate(spread, offset, span, num_classes, dim):
@@ -194,6 +202,9 @@ def test_nc1_of_float32_features_is_accurate(spread, offset, span, num_classes, 
     report = measure(features, labels, None, num_classes=num_classes)
     assert report.nc1 == pytest.approx(expected, rel=1e-6)
     assert report.rank == num_classes - 1
+    exact = measure(features.double(), labels, None, num_classes=num_classes)
+    assert report.trace_ratio == pytest.approx(exact.trace_ratio, rel=1e-6)
+    assert report.cdnv == pytest.approx(exact.cdnv, rel=1e-6)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])

@@ -182,7 +182,7 @@ def test_a_cell_that_takes_too_long_and_a_kernel_that_dies(
     with pytest.raises(site.NotebookError) as caught:
         site.execute(book, book.chapters, console)
     message = str(caught.value)
-    assert "01-one.ipynb, cell 2 of 2: the cell took more than 2 s" in message
+    assert "01-one.ipynb, cell 2 of 2: it took more than 2 s" in message
     assert "02-two.ipynb, cell 2 of 2: the kernel died" in message
 
 
@@ -191,7 +191,9 @@ def test_a_cell_that_takes_too_long_and_a_kernel_that_dies(
 
 def _shown(*outputs: NotebookNode) -> list[NotebookNode]:
     cell = new_code_cell(
-        "1", outputs=list(outputs), metadata={"tags": ["x"], "execution": {"a": 1}}
+        "1",
+        outputs=list(outputs),
+        metadata={"tags": ["x"], "execution": {"iopub.status.busy": "2020-01-01T00:00:00Z"}},
     )
     notebook = new_notebook(cells=[cell], metadata={"widgets": {}, "language_info": {"name": "p"}})
     cleaned = site.clean(notebook)
@@ -238,6 +240,22 @@ def test_outputs_go_into_the_notebooks_and_are_stable(book: Book, console: Conso
     assert sorted(path.name for path in book.folder.iterdir()) == sorted(
         ["01-one.ipynb", "02-two.ipynb", "index.md", "recorded"]
     )
+
+
+def test_a_write_that_fails_leaves_the_old_notebook(
+    book: Book, console: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = book.path(book.chapters[1])
+    before = path.read_bytes()
+    (notebook,) = site.execute(book, book.chapters[1:], console)
+
+    def full(*_: object) -> None:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(OSError, match="no space"):
+        site.write(notebook, path)
+    assert path.read_bytes() == before
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")

@@ -431,6 +431,7 @@ def test_decomposition_takes_the_tensors_of_a_network():
         bias=layer.bias,
         penalty=1e-2,
     )
+    assert not parts.best_weight.requires_grad
     assert parts.nc1 + parts.nc23 + parts.perpendicular == pytest.approx(parts.loss, rel=1e-12)
 
 

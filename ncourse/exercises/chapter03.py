@@ -73,7 +73,7 @@ def _ratio_of_clouds(answer: Answer) -> str | None:
 
 
 def _ratio_of_points(answer: Answer) -> str | None:
-    features, labels = _clouds(spread=0)
+    features, labels = _clouds(spread=0.0)
     value = float(answer(features, labels))
     if abs(value) > 1e-12:
         return f"Collapsed clouds, every sample at its class mean, give {value:.3g} instead of 0."

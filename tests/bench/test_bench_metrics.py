@@ -1,0 +1,125 @@
+"""Speed of `ncourse.metrics` as ratios: a ratio survives a change of machine, a time does not.
+
+Run with `pytest -m bench -s tests/bench`. One thread throughout, timed in CPU seconds.
+"""
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from ncourse.metrics import CollapseMetric, measure
+
+pytestmark = [pytest.mark.bench, pytest.mark.benchmark(timer=time.process_time)]
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def _data(num_samples, dim, num_classes):
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(num_samples) % num_classes
+    weight = torch.randn(num_classes, dim, generator=generator)
+    features = weight[labels] + torch.randn(num_samples, dim, generator=generator)
+    return features, labels, weight, torch.zeros(num_classes)
+
+
+def _compare(benchmark, run: Callable[[], object], other: Callable[[], object]) -> float:
+    """CPU time of `other` over that of `run`, the least of several runs of each."""
+    benchmark.pedantic(run, rounds=7, warmup_rounds=1)
+    times = []
+    for _ in range(5):
+        start = time.process_time()
+        other()
+        times.append(time.process_time() - start)
+    ratio = min(times) / benchmark.stats.stats.min
+    benchmark.extra_info["ratio"] = ratio
+    return ratio
+
+
+def _plain_nc1(features, labels, num_classes):
+    """NC1 as the formula reads: two d x d covariances and a pseudo-inverse."""
+    means = torch.stack([features[labels == c].mean(0) for c in range(num_classes)])
+    centred = means - means.mean(0)
+    residual = features - means[labels]
+    within = residual.T @ residual / len(features)
+    between = centred.T @ centred / num_classes
+    return torch.trace(within @ torch.linalg.pinv(between))
+
+
+@pytest.mark.parametrize(("num_samples", "dim", "at_least"), [(50_000, 512, 5), (20_000, 2048, 20)])
+def test_measure_against_covariance_and_pinv(benchmark, num_samples, dim, at_least):
+    """All of `measure` against NC1 alone the plain way."""
+    features, labels, weight, bias = _data(num_samples, dim, 10)
+    ratio = _compare(
+        benchmark,
+        lambda: measure(features, labels, weight, bias),
+        lambda: _plain_nc1(features, labels, 10),
+    )
+    print(
+        f"\nmeasure, N={num_samples}, d={dim}, K=10: {ratio:.1f} x as fast as covariance and pinv"
+    )
+    assert ratio >= at_least
+
+
+def test_stream_against_the_matrix_product_alone(benchmark):
+    features, labels, weight, _ = _data(50_000, 512, 10)
+    classifier = torch.nn.Linear(512, 10)
+    classifier.weight.data.copy_(weight)
+    batches = list(zip(features.split(512), labels.split(512), strict=True))
+
+    def stream():
+        metric = CollapseMetric(10, classifier=classifier)
+        for batch in batches:
+            metric.update(*batch)
+        return metric.compute()
+
+    def product():
+        total = torch.zeros(512, 512)
+        for batch, _ in batches:
+            total.addmm_(batch.T, batch)
+
+    ratio = 1 / _compare(benchmark, stream, product)
+    print(f"\nstream, N=50000, d=512, K=10: {ratio:.2f} x the time of the d x d product alone")
+    assert ratio <= 1.5
+
+
+MANY_CLASSES = """
+import resource, torch
+from ncourse.metrics import measure
+num_classes, dim = {num_classes}, 512
+labels = torch.arange(num_classes + 1000) % num_classes
+features = torch.randn(len(labels), dim)
+weight = torch.randn(num_classes, dim)
+measure(features[:4096], labels[:4096] % 512, weight[:512])  # what libraries load lazily
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+report = measure(features, labels, weight, torch.zeros(num_classes))
+after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+assert report.rank == dim and not report.simplex_fits
+print((after - before) * 1024)
+"""
+
+
+@pytest.mark.parametrize("num_classes", [10_000, 50_000])
+def test_many_classes_in_memory_of_k_times_d(num_classes):
+    """The peak that `measure` adds, in matrices of K x d float64. K x K would be K/d = 98 of them.
+
+    K = 50,000 takes minutes: NC2 looks at 2.5 billion pairs.
+    """
+    start = time.monotonic()
+    result = subprocess.run(
+        [sys.executable, "-c", MANY_CLASSES.format(num_classes=num_classes)],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    matrices = int(result.stdout) / (num_classes * 512 * 8)
+    seconds = time.monotonic() - start
+    print(f"\nmeasure, K={num_classes}, d=512: {matrices:.1f} K x d matrices, {seconds:.0f} s")
+    assert matrices <= 16

@@ -1,0 +1,266 @@
+"""The built site in a real browser: `ncourse build` first; Chromium has to be there."""
+
+import functools
+import http.server
+import os
+import re
+import shutil
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import nbformat
+import pytest
+from playwright.sync_api import Browser, Page, Route, sync_playwright
+
+from ncourse.book import load
+
+pytestmark = pytest.mark.browser
+
+REPOSITORY = Path(__file__).parents[2]
+SITE = REPOSITORY / "_build" / "html"
+PAGES = sorted(path.name for path in SITE.glob("*.html")) or ["index.html"]
+PHONE = {"width": 375, "height": 800}
+DESKTOP = {"width": 1280, "height": 900}
+FLAGS = [
+    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
+    *("--disable-background-networking", "--disable-component-update"),
+]
+
+
+def _cannot(reason: str) -> None:
+    """Skip, with the reason; in CI, where nothing may be missing, fail."""
+    if os.environ.get("CI"):
+        pytest.fail(f"{reason}; in CI the browser tests must run")
+    pytest.skip(reason)
+
+
+class _Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_: Any) -> None:
+        """Say nothing: a missing file shows as an error in the browser's console."""
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    """The address of a local server of the site."""
+    if not (SITE / "index.html").is_file():
+        _cannot("the site is not built (run `ncourse build`)")
+    handler = functools.partial(_Quiet, directory=str(SITE))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as running:
+        thread = threading.Thread(target=running.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{running.server_port}"
+        running.shutdown()
+        thread.join()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """The system's Chromium."""
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    if chromium is None:
+        _cannot("there is no Chromium on this machine")
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+        yield running
+        running.close()
+
+
+@dataclass
+class Visit:
+    """A page that is open in the browser, with all that went wrong in it so far."""
+
+    page: Page
+    faults: list[str] = field(default_factory=list)
+
+
+@pytest.fixture
+def visit(browser: Browser, server: str) -> Iterator[Visit]:
+    """An empty page that can reach the local server and files, and nothing else."""
+    page = browser.new_page(viewport=DESKTOP)  # type: ignore[arg-type]
+    it = Visit(page)
+
+    def only_local(route: Route) -> None:
+        url = route.request.url
+        if url.startswith((server, "file:", "data:", "blob:")):
+            route.continue_()
+        else:
+            it.faults.append(f"request to {url}")
+            route.abort()
+
+    page.route("**/*", only_local)
+    page.on(
+        "console",
+        lambda message: (
+            it.faults.append(f"console: {message.text}")
+            if message.type in ("error", "warning")
+            else None
+        ),
+    )
+    page.on("pageerror", lambda error: it.faults.append(f"page error: {error}"))
+    page.on("requestfailed", lambda request: it.faults.append(f"failed: {request.url}"))
+    yield it
+    page.close()
+
+
+def _open(visit: Visit, address: str) -> Page:
+    """Go to a page, wait for its formulas, and open all that is folded."""
+    page = visit.page
+    page.goto(address, wait_until="load")
+    page.wait_for_function("!window.MathJax || (MathJax.startup && MathJax.startup.promise)")
+    page.evaluate("window.MathJax && MathJax.startup.promise")
+    page.evaluate("document.querySelectorAll('details').forEach(one => { one.open = true })")
+    return page
+
+
+TEXT_WITHOUT_CODE = """() => {
+  const copy = document.querySelector('main').cloneNode(true);
+  copy.querySelectorAll('pre, code, script, style, mjx-container').forEach(one => one.remove());
+  return copy.textContent;
+}"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("name", PAGES)
+def test_page(visit: Visit, server: str, name: str, scheme: str) -> None:
+    visit.page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+    page = _open(visit, f"{server}/{name}")
+
+    for size in (DESKTOP, PHONE):
+        page.set_viewport_size(size)  # type: ignore[arg-type]
+        width = page.evaluate("document.documentElement.scrollWidth")
+        assert width <= size["width"], f"the page is {width} px wide on {size['width']} px"
+
+    for image in page.locator("img").all():
+        source = (image.get_attribute("src") or "")[:60]
+        assert (image.get_attribute("alt") or "").strip(), f"no alt text: {source}"
+        assert image.evaluate("one => one.hidden || one.naturalWidth > 0"), f"no image: {source}"
+
+    formulas = page.locator("main .math").count()
+    assert page.locator("mjx-container").count() >= formulas
+    assert page.locator("mjx-merror").count() == 0
+    raw = re.findall(
+        r"\$\$|\\[(\[]|\\begin\{|\$[^$\s][^$\n]{0,80}\$", page.evaluate(TEXT_WITHOUT_CODE)
+    )
+    assert raw == [], "formulas that are not rendered"
+
+    assert visit.faults == []
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_page_opened_as_a_file(visit: Visit, name: str) -> None:
+    _open(visit, (SITE / name).as_uri())
+    assert visit.faults == []
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_links_within_the_site_lead_somewhere(visit: Visit, server: str, name: str) -> None:
+    page = _open(visit, f"{server}/{name}")
+    links = page.eval_on_selector_all("a[href]", "all => all.map(one => one.href)")
+    inside = {link for link in links if link.startswith(server)}
+    missing = [link for link in inside if not (SITE / _path(link)).exists()]
+    assert missing == []
+
+
+def _path(link: str) -> str:
+    return unquote(urlsplit(link).path).lstrip("/")
+
+
+def test_every_slider_moves_by_mouse_and_by_keyboard(visit: Visit, server: str) -> None:
+    found = 0
+    for chapter in load(REPOSITORY / "book.toml").chapters:
+        page = _open(visit, f"{server}/{chapter.stem}.html")
+        for slider in page.locator(".nc-scrubber").all():
+            found += 1
+            _move(slider, f"{chapter.file}, slider {slider.get_attribute('id')}")
+    assert found, "no chapter has a slider"
+    assert visit.faults == []
+
+
+def _move(slider: Any, where: str) -> None:
+    handle = slider.locator("input[type=range]")
+    slider.scroll_into_view_if_needed()
+    assert slider.locator("label input[type=range]").count() == 1, f"{where}: no label"
+
+    def shown() -> tuple[str, str, str]:
+        images = slider.locator("img:visible")
+        assert images.count() == 1, f"{where}: {images.count()} frames are visible"
+        return (
+            images.get_attribute("src"),
+            images.get_attribute("alt"),
+            slider.locator("output").inner_text(),
+        )
+
+    handle.focus()
+    handle.press("Home")
+    states = [shown()]
+    handle.press("ArrowRight")
+    states.append(shown())
+    box = handle.bounding_box()
+    handle.click(position={"x": box["width"] - 3, "y": box["height"] / 2})
+    states.append(shown())
+    last = int(handle.get_attribute("max"))
+    assert int(handle.input_value()) == last, f"{where}: a click at the end is not the end"
+    handle.press("Home")
+    assert shown() == states[0]
+    distinct = 3 if last > 1 else 2
+    for part, name in enumerate(("picture", "alt text", "value")):
+        assert len({state[part] for state in states}) == distinct, f"{where}: same {name}"
+
+
+@pytest.mark.parametrize("as_file", [False, True], ids=["served", "file"])
+def test_search_finds_a_word(visit: Visit, server: str, as_file: bool) -> None:
+    address = (SITE / "search.html").as_uri() if as_file else f"{server}/search.html"
+    visit.page.goto(f"{address}?q=simplex")
+    found = visit.page.locator("#search-results li a")
+    found.first.wait_for(timeout=10_000)
+    targets = [link.get_attribute("href") or "" for link in found.all()]
+    chapter = load(REPOSITORY / "book.toml").chapter(1)
+    assert any(chapter.stem in target for target in targets), targets
+    assert visit.faults == []
+
+
+def test_search_box_is_on_the_page(visit: Visit, server: str) -> None:
+    page = _open(visit, f"{server}/index.html")
+    page.keyboard.press("Control+k")
+    box = page.locator("input[type=search]:visible")
+    assert box.count() == 1
+    box.fill("simplex")
+    box.press("Enter")
+    page.wait_for_url("**/search.html?q=simplex*")
+    assert visit.faults == []
+
+
+def test_dark_mode_can_be_chosen_and_is_remembered(visit: Visit, server: str) -> None:
+    visit.page.emulate_media(color_scheme="light")
+    page = _open(visit, f"{server}/index.html")
+    background = "getComputedStyle(document.body).backgroundColor"
+    light = page.evaluate(background)
+    for _ in range(3):
+        if page.evaluate("document.documentElement.dataset.theme") == "dark":
+            break
+        page.locator("button.theme-switch-button:visible").click()
+    assert page.evaluate("document.documentElement.dataset.theme") == "dark"
+    dark = page.evaluate(background)
+    assert dark != light
+    page.reload()
+    assert page.evaluate("document.documentElement.dataset.theme") == "dark"
+    assert page.evaluate(background) == dark
+    assert visit.faults == []
+
+
+def test_each_chapter_can_be_copied_from_and_downloaded(visit: Visit, server: str) -> None:
+    for chapter in load(REPOSITORY / "book.toml").chapters:
+        page = _open(visit, f"{server}/{chapter.stem}.html")
+        cells = page.locator(".cell_input").count()
+        assert cells
+        assert page.locator(".cell_input button.copybtn").count() == cells
+        source = page.locator(".btn-download-source-button").first.get_attribute("href")
+        assert source == f"_sources/{chapter.file}"
+        notebook = nbformat.read(SITE / source, as_version=4)
+        assert notebook.cells[0].source.startswith(f"# {chapter.heading}")
+        assert "widgets" not in notebook.metadata
+    assert visit.faults == []

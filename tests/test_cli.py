@@ -1,0 +1,185 @@
+"""The `ncourse` command."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from click.testing import Result
+from typer.testing import CliRunner
+
+from ncourse import cli
+
+
+@pytest.fixture
+def run(course: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    """Run `ncourse` with these arguments in the small course's notebooks' folder."""
+    monkeypatch.chdir(course / "notebooks")
+    return lambda *arguments: CliRunner().invoke(cli.app, list(arguments), catch_exceptions=False)
+
+
+@pytest.fixture
+def commands(monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[str], dict[str, Any]]]:
+    """What would be started, with what options; of these commands only nbval's fails."""
+    started: list[tuple[list[str], dict[str, Any]]] = []
+
+    def start(command: list[str], **options: Any) -> SimpleNamespace:
+        started.append((command, options))
+        return SimpleNamespace(returncode=5 if "--nbval-lax" in command else 0)
+
+    monkeypatch.setattr(subprocess, "run", start)
+    return started
+
+
+def test_list(run: Callable[..., Result]) -> None:
+    result = run("list")
+    assert result.exit_code == 0
+    for word in ("A small course", "Start", "One", "Two", "First 2020", "30"):
+        assert word in result.stdout
+
+
+def test_outside_a_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for command in ("list", "lab", "build", "outputs", "sync", "test"):
+        result = CliRunner().invoke(cli.app, [command])
+        assert result.exit_code == 1
+        assert "no book.toml in" in result.stderr
+        assert "change into its folder" in result.stderr
+
+
+def test_a_wrong_manifest_is_an_error_without_a_traceback(
+    run: Callable[..., Result], course: Path
+) -> None:
+    manifest = course / "book.toml"
+    manifest.write_text(manifest.read_text().replace("minutes = 30", "minuts = 30"))
+    result = run("list")
+    assert result.exit_code == 1
+    assert result.stderr.startswith("error: book.toml: unknown key `minuts`")
+    assert "Traceback" not in result.output
+
+
+def test_build_prints_the_address(run: Callable[..., Result], course: Path) -> None:
+    result = run("build")
+    assert result.exit_code == 0, result.output
+    page = course / "_build" / "html" / "index.html"
+    assert f"Open {page.as_uri()}\n" in result.stdout
+    assert "%20" in page.as_uri()
+    assert page.is_file()
+
+
+def test_build_and_outputs_stop_at_a_failing_notebook(
+    run: Callable[..., Result], course: Path, save: Callable[[Path, list[str]], None]
+) -> None:
+    save(course / "notebooks" / "02-two.ipynb", ["# h", "raise RuntimeError('on purpose')"])
+    before = (course / "notebooks" / "01-one.ipynb").read_bytes()
+    for command in ("build", "outputs"):
+        result = run(command)
+        assert result.exit_code == 1
+        assert "02-two.ipynb, cell 2 of 2: RuntimeError: on purpose" in result.stderr
+    assert (course / "notebooks" / "01-one.ipynb").read_bytes() == before
+    assert not (course / "_build" / "html").exists()
+
+
+def test_outputs_of_one_chapter(run: Callable[..., Result]) -> None:
+    result = run("outputs", "2")
+    assert result.exit_code == 0, result.output
+    assert result.stdout.splitlines()[-1] == "wrote notebooks/02-two.ipynb"
+    assert "01-one" not in result.stdout
+    result = run("outputs", "2", "8")
+    assert result.exit_code == 1
+    assert "there is no chapter 8; the course has 1, 2" in result.stderr
+
+
+def test_sync_fails_once_after_a_change(run: Callable[..., Result], course: Path) -> None:
+    assert run("sync").exit_code == 0
+    manifest = course / "book.toml"
+    manifest.write_text(manifest.read_text().replace('title = "Two"', 'title = "Second"'))
+    result = run("sync")
+    assert result.exit_code == 1
+    assert result.stdout.splitlines() == ["wrote notebooks/02-two.ipynb", "wrote README.md"]
+    assert run("sync").exit_code == 0
+
+
+@pytest.mark.parametrize(("user", "options"), [(1000, []), (0, ["--allow-root"])])
+def test_lab_opens_the_working_copy(
+    run: Callable[..., Result],
+    course: Path,
+    commands: list[tuple[list[str], dict[str, Any]]],
+    monkeypatch: pytest.MonkeyPatch,
+    user: int,
+    options: list[str],
+) -> None:
+    monkeypatch.setattr(cli.os, "geteuid", lambda: user, raising=False)
+    assert run("lab").exit_code == 0
+    assert run("lab", "--fresh", "02").exit_code == 0
+    command = [sys.executable, "-m", "jupyterlab", *options]
+    assert commands == [(command, {"cwd": course / "my-course"})] * 2
+    names = {path.name for path in (course / "my-course").glob("*.ipynb")}
+    assert names == {"01-one.ipynb", "02-two.ipynb", "02-two.fresh.ipynb"}
+    result = run("lab", "--fresh", "09")
+    assert result.exit_code == 1
+    assert "there is no chapter 9" in result.stderr
+
+
+def test_test_runs_every_stage_and_fails_if_one_does(
+    run: Callable[..., Result], course: Path, commands: list[tuple[list[str], dict[str, Any]]]
+) -> None:
+    result = run("test")
+    assert result.exit_code == 1
+    lines = [" ".join(command) for command, _ in commands]
+    for line, words in zip(
+        lines,
+        ("not browser", "--nbval-current-env --dist loadfile notebooks", "build", "tests/site"),
+        strict=True,
+    ):
+        assert all(word in line for word in words.split(" ")), line
+    for _, options in commands:
+        assert options["cwd"] == course
+        assert options["env"]["OMP_NUM_THREADS"] == "1"
+    summary = result.stdout.splitlines()
+    for stage, outcome in (
+        *(("package", "passed"), ("notebooks", "failed (exit code 5)")),
+        *(("site", "passed"), ("browser", "passed")),
+    ):
+        assert any(stage in line and outcome in line for line in summary), stage
+
+
+def test_doctor_prints_a_block_to_paste(run: Callable[..., Result]) -> None:
+    result = run("doctor")
+    assert result.exit_code == 0
+    lines = dict(line.split(":", 1) for line in result.stdout.splitlines())
+    names = "python platform torch torchvision numpy scipy scikit-learn jupyterlab"
+    for name in [*names.split(), "torch threads", "digits", "Fashion-MNIST", "Chromium"]:
+        assert lines[name].strip(), name
+    assert lines["python"].strip() == sys.version.split()[0]
+
+
+def test_doctor_without_the_extras(
+    run: Callable[..., Result], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    version = cli.importlib.metadata.version
+
+    def without_torchvision(name: str) -> str:
+        if name == "torchvision":
+            raise cli.importlib.metadata.PackageNotFoundError(name)
+        return str(version(name))
+
+    monkeypatch.setattr(cli.importlib.metadata, "version", without_torchvision)
+    monkeypatch.setattr(cli, "_fashion_mnist_folders", lambda: [tmp_path / "none"])
+    monkeypatch.setattr(cli.shutil, "which", lambda name: None)
+    lines = dict(line.split(":", 1) for line in run("doctor").stdout.splitlines())
+    assert lines["torchvision"].strip() == "not installed"
+    assert "not found" in lines["Fashion-MNIST"]
+    assert "not found" in lines["Chromium"]
+
+
+def test_without_the_course_extra_the_command_says_what_to_install() -> None:
+    code = "import sys; sys.modules['typer'] = None; import ncourse.cli"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.returncode == 1
+    assert result.stderr == (
+        'ncourse: typer is not installed; the command needs: pip install "ncourse[course]"\n'
+    )
