@@ -122,16 +122,22 @@ def show(figure: Figure, alt: str) -> None:
     display(Picture(png(figure), alt))
 
 
-def png(figure: Figure) -> bytes:
-    """The figure as a small PNG of its 96 most frequent colours; the figure is closed."""
+def png(figure: Figure, *, dpi: int = 144) -> bytes:
+    """The figure as a small PNG of its 96 most frequent colours; the figure is closed.
+
+    Args:
+        figure: what to draw.
+        dpi: pixels per inch.
+    """
     raw, small = io.BytesIO(), io.BytesIO()
-    figure.savefig(raw, format="png", dpi=144)
+    figure.savefig(raw, format="png", dpi=dpi)
     plt.close(figure)
-    pixels = np.array(Image.open(raw).convert("RGB")).astype(int) @ (65536, 256, 1)
-    colours, which, count = np.unique(pixels.ravel(), return_inverse=True, return_counts=True)
-    colours = np.stack([colours >> 16, colours >> 8 & 255, colours & 255], axis=1)
-    kept = colours[np.argsort(-count)[:96]]  # flat areas stay exact
-    nearest = np.square(colours[:, None] - kept).sum(2).argmin(1)
+    channels = np.asarray(Image.open(raw).convert("RGB"), dtype=np.int64)
+    pixels = channels @ np.array([65536, 256, 1])
+    found, which, count = np.unique(pixels.ravel(), return_inverse=True, return_counts=True)
+    found = np.stack([found >> 16, found >> 8 & 255, found & 255], axis=1)
+    kept = found[np.argsort(-count)[:96]]  # flat areas stay exact
+    nearest = np.square(found[:, None] - kept).sum(2).argmin(1)
     image = Image.fromarray(nearest[which].reshape(pixels.shape).astype(np.uint8), "P")
     image.putpalette(kept.ravel().tolist())
     image.save(small, format="png", optimize=True)

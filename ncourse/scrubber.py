@@ -53,7 +53,7 @@ class Scrubber:
             figure, alt = draw(value)
             if not alt.strip():
                 raise ValueError(f"the frame for {label} {value} has no alt text")
-            self.frames.append(png(figure))
+            self.frames.append(png(figure, dpi=120))
             self.alts.append(alt)
         size = sum(map(len, self.frames))
         if size > MAX_BYTES:

@@ -180,11 +180,11 @@ class SimplexFrame:
                 f"a frame needs dim >= number of classes, so at most {dim - num_old} more fit — "
                 "widen the feature layer"
             )
-        gaussian = torch.randn(num_new, dim, generator=generator, dtype=torch.float64)
-        old = self.basis.double()
-        for _ in range(2):  # the second pass removes the rounding error of the first
-            gaussian = gaussian - gaussian @ old.T @ old
-        new = torch.linalg.qr(gaussian.T).Q.T.to(self.basis.dtype)
+        # Draw inside what the old rows leave free: projecting a draw on it instead would fail when
+        # the draw happens to lie in their span (the same seed for the means, say).
+        free = torch.linalg.qr(self.basis.double().T, mode="complete").Q[:, num_old:]
+        gaussian = torch.randn(dim - num_old, num_new, generator=generator, dtype=torch.float64)
+        new = (free @ torch.linalg.qr(gaussian).Q).T.to(self.basis.dtype)
         return SimplexFrame(torch.cat([self.basis, new]))
 
 

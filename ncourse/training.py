@@ -54,7 +54,7 @@ class History:
             columns are described in `fit`.
     """
 
-    columns: dict[str, list[float]]
+    columns: dict[str, list[float | int]]
 
     def __getitem__(self, name: str) -> np.ndarray:
         """A column as an array."""
@@ -65,7 +65,7 @@ class History:
     def __len__(self) -> int:
         return len(self.columns["epoch"])
 
-    def at(self, epoch: int) -> dict[str, float]:
+    def at(self, epoch: int) -> dict[str, float | int]:
         """The row of one epoch.
 
         Raises:
@@ -107,7 +107,7 @@ class History:
             header, *rows = list(csv.reader(file)) or [[]]
         if "epoch" not in header or any(len(row) != len(header) for row in rows):
             raise ValueError(f"{path} is not a history: expected a CSV table with a column 'epoch'")
-        columns: dict[str, list[float]] = {
+        columns: dict[str, list[float | int]] = {
             name: [float(row[index]) for row in rows] for index, name in enumerate(header)
         }
         columns["epoch"] = [int(epoch) for epoch in columns["epoch"]]
@@ -224,7 +224,7 @@ def fit(
     drops = {max(1, int(fraction * epochs)) for fraction in milestones}
     wanted = set(log_schedule(epochs) if measure_at is None else measure_at) | {epochs}
     generator = torch.Generator().manual_seed(seed)
-    rows: list[dict[str, float]] = []
+    rows: list[dict[str, float | int]] = []
     terminal = False
     with seeded(seed):
         for epoch in tqdm(range(1, epochs + 1), unit="epoch", leave=False, disable=not progress):
@@ -257,12 +257,12 @@ def _row(
     train: Features,
     test: Features,
     loss: Callable[[Tensor, Tensor], Tensor],
-) -> dict[str, float]:
+) -> dict[str, float | int]:
     """One row of the history."""
     value = loss(train.logits, train.labels).item()
     if not math.isfinite(value):
         raise ValueError(f"the loss is {value} after epoch {epoch}: lower the learning rate")
-    row = {"epoch": epoch, "loss": value, "train_error": train.error}
+    row: dict[str, float | int] = {"epoch": epoch, "loss": value, "train_error": train.error}
     row |= _measured(train, classifier)
     if len(test.labels):
         row["test_error"] = test.error

@@ -200,11 +200,11 @@ def test_nc1_of_float32_features_is_accurate(spread, offset, span, num_classes, 
     assert features.dtype == torch.float32
     expected = _nc1_by_definition(features, labels, num_classes)
     report = measure(features, labels, None, num_classes=num_classes)
-    assert report.nc1 == pytest.approx(expected, rel=1e-6)
+    assert report.nc1 == pytest.approx(expected, rel=1e-6, abs=0)
     assert report.rank == num_classes - 1
     exact = measure(features.double(), labels, None, num_classes=num_classes)
-    assert report.trace_ratio == pytest.approx(exact.trace_ratio, rel=1e-6)
-    assert report.cdnv == pytest.approx(exact.cdnv, rel=1e-6)
+    assert report.trace_ratio == pytest.approx(exact.trace_ratio, rel=1e-6, abs=0)
+    assert report.cdnv == pytest.approx(exact.cdnv, rel=1e-6, abs=0)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
@@ -223,9 +223,9 @@ def test_an_outlier_first_in_its_class_costs_no_accuracy():
     features += 1e-3 * torch.randn(3000, 16, generator=generator)
     features[0] += 1.0
     report = measure(features, labels, None, num_classes=3)
-    assert report.nc1 == pytest.approx(_nc1_by_definition(features, labels, 3), rel=1e-6)
+    assert report.nc1 == pytest.approx(_nc1_by_definition(features, labels, 3), rel=1e-6, abs=0)
     exact = measure(features.double(), labels, None, num_classes=3)
-    assert report.cdnv == pytest.approx(exact.cdnv, rel=1e-6)
+    assert report.cdnv == pytest.approx(exact.cdnv, rel=1e-6, abs=0)
 
 
 def test_features_wider_than_any_square_matrix_could_be():

@@ -20,6 +20,7 @@ from torch import Tensor
 from ncourse.claims import Claim, Outcome, Table
 from ncourse.data import Dataset, digits
 from ncourse.models import CNN, MLP
+from ncourse.simplex import nearest_etf
 from ncourse.training import Features, fit, log_schedule
 
 __all__ = ["WEIGHT_DECAYS", "claims", "experiment", "plane", "train"]
@@ -142,7 +143,8 @@ def plane(path: Path, *, per_class: int = 60) -> Table:
     """Features of three classes in the plane of their training class means, epoch by epoch.
 
     At each epoch the plane goes through the three means. Its unit is their mean distance from their
-    centre, and it is turned so that the means move as little as possible between epochs.
+    centre, and it is turned so that they come as near as they can to three fixed corners: up, lower
+    left, lower right.
 
     Args:
         path: (epoch, training pass, test pass) in order.
@@ -152,15 +154,13 @@ def plane(path: Path, *, per_class: int = 60) -> Table:
         A table with columns epoch, split ("train" or "test"), label, x, y.
     """
     table: Table = {"epoch": [], "split": [], "label": [], "x": [], "y": []}
-    reference: Tensor | None = None
+    upright = nearest_etf(torch.tensor([[0.0, 2.0], [-1.7, -1.0], [1.7, -1.0]]).double())
     for epoch, train, test in path:
         means = torch.stack([_of_class(train, k).mean(0) for k in PLANE_CLASSES])
         centred = means - means.mean(0)
         basis = torch.linalg.svd(centred, full_matrices=False).Vh[:2]
         corners = centred @ basis.T
-        if reference is None:
-            reference = corners
-        u, _, vh = torch.linalg.svd(corners.T @ reference)
+        u, _, vh = torch.linalg.svd(corners.T @ upright)
         to_plane = basis.T @ (u @ vh) / corners.norm(dim=1).mean()
         for split, passed in (("train", train), ("test", test)):
             for k in PLANE_CLASSES:

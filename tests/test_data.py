@@ -1,0 +1,154 @@
+"""Data sets: sizes, splits, checksums, and files that are missing or damaged."""
+
+import gzip
+import math
+import struct
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from ncourse import data
+from ncourse.data import Dataset, digits, fashion_mnist, gaussian_mixture
+
+DEBIAN = Path("/usr/share/datasets/fashion-mnist")
+
+
+def test_digits():
+    dataset = digits()
+    assert dataset.input_shape == (1, 8, 8)
+    assert (len(dataset.labels), len(dataset.test_labels), dataset.num_classes) == (1400, 397, 10)
+    assert dataset.inputs.mean(0).abs().max() < 1e-6
+    assert set(dataset.test_labels.tolist()) == set(range(10))
+    # The same images in the same order everywhere: recordings depend on it.
+    assert dataset.checksum == digits().checksum
+    assert dataset.labels[:8].tolist() == [6, 5, 5, 7, 9, 9, 8, 4]
+    with pytest.raises(ValueError, match="num_train is 1797"):
+        digits(num_train=1797)
+
+
+def test_gaussian_mixture_has_the_moments_it_was_asked_for():
+    mixture = gaussian_mixture(3, 4, train_per_class=4000, noise=0.5, seed=1)
+    for k in range(3):
+        cloud = mixture.inputs[mixture.labels == k]
+        assert len(cloud) == 4000
+        assert (cloud.std(0) - 0.5).abs().max() < 0.03
+    means = torch.stack([mixture.inputs[mixture.labels == k].mean(0) for k in range(3)])
+    test = torch.stack([mixture.test_inputs[mixture.test_labels == k].mean(0) for k in range(3)])
+    assert (means - test).abs().max() < 0.3
+    given = torch.arange(6.0, dtype=torch.float64).reshape(2, 3)
+    exact = gaussian_mixture(2, 3, means=given, noise=0.0, train_per_class=2, test_per_class=0)
+    assert exact.inputs.dtype == torch.float64
+    assert torch.equal(exact.inputs, given.repeat_interleave(2, 0))
+    with pytest.raises(ValueError, match=r"means is \(2, 3\)"):
+        gaussian_mixture(3, 3, means=given)
+    with pytest.raises(ValueError, match="num_classes=1"):
+        gaussian_mixture(1, 3)
+
+
+def test_same_seed_same_data_and_no_global_seed_is_touched():
+    before = torch.random.get_rng_state()
+    first, second = gaussian_mixture(2, 3, seed=5), gaussian_mixture(2, 3, seed=5)
+    assert torch.equal(before, torch.random.get_rng_state())
+    assert first.checksum == second.checksum != gaussian_mixture(2, 3, seed=6).checksum
+
+
+def test_random_labels_and_subsets():
+    dataset = digits()
+    noise = dataset.with_random_labels(seed=0)
+    assert noise.name == "digits, random labels"
+    assert torch.equal(noise.inputs, dataset.inputs)
+    assert torch.equal(noise.test_labels, dataset.test_labels)
+    assert 0.05 < (noise.labels == dataset.labels).double().mean() < 0.15
+    few = dataset.take(7)
+    assert few.labels.bincount().tolist() == [7] * 10
+    both = torch.cat([few.inputs.flatten(1), dataset.inputs.flatten(1)])
+    assert len(both.unique(dim=0)) == len(dataset.inputs.flatten(1).unique(dim=0))
+    with pytest.raises(ValueError, match="per_class is 0"):
+        dataset.take(0)
+
+
+def parts(**changes):
+    good = {
+        "name": "toy",
+        "inputs": torch.zeros(4, 3),
+        "labels": torch.tensor([0, 1, 0, 1]),
+        "test_inputs": torch.zeros(2, 3),
+        "test_labels": torch.tensor([0, 1]),
+        "class_names": ("a", "b"),
+    }
+    return good | changes
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"test_inputs": torch.zeros(2, 5)}, r"test samples are \(5,\)"),
+        ({"labels": torch.tensor([0, 1, 2, 1])}, "labels run from 0 to 2"),
+        ({"labels": torch.tensor([0, -1, 0, 1])}, "labels run from -1"),
+    ],
+)
+def test_dataset_refuses_what_does_not_match(changes, message):
+    with pytest.raises(ValueError, match=message):
+        Dataset(**parts(**changes))
+
+
+def write_idx(path: Path, values: torch.Tensor, *, cut: int = 0, magic: int | None = None) -> None:
+    head = struct.pack(
+        f">{1 + values.ndim}I", magic if magic is not None else 0x0800 + values.ndim, *values.shape
+    )
+    content = head + values.to(torch.uint8).numpy().tobytes()
+    path.write_bytes(gzip.compress(content[: len(content) - cut]))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for split, count in (("train", 40), ("t10k", 20)):
+        labels = torch.arange(count) % 10
+        images = (labels[:, None, None] * 25).expand(count, 28, 28)
+        write_idx(tmp_path / f"{split}-images-idx3-ubyte.gz", images)
+        write_idx(tmp_path / f"{split}-labels-idx1-ubyte.gz", labels)
+    return tmp_path
+
+
+def test_fashion_mnist_reads_a_folder(folder):
+    dataset = fashion_mnist(folder)
+    assert dataset.inputs.shape == (40, 1, 28, 28)
+    assert dataset.class_names[9] == "ankle boot"
+    # Pixels are divided by 255, and the mean training image is taken away from both splits.
+    assert dataset.inputs.mean(0).abs().max() < 1e-6
+    assert (dataset.inputs[9] - dataset.inputs[0]).mean().item() == pytest.approx(225 / 255)
+    assert torch.equal(dataset.test_inputs, dataset.inputs[:20])
+
+
+@pytest.mark.parametrize("fault", [{"cut": 100}, {"magic": 7}], ids=["truncated", "wrong magic"])
+def test_damaged_file_is_named(folder, fault):
+    write_idx(folder / "train-images-idx3-ubyte.gz", torch.zeros(40, 28, 28), **fault)
+    with pytest.raises(ValueError, match=r"train-images-idx3-ubyte\.gz is damaged"):
+        fashion_mnist(folder)
+
+
+def test_broken_compression_and_missing_file(folder):
+    path = folder / "t10k-labels-idx1-ubyte.gz"
+    path.write_bytes(path.read_bytes()[:20])
+    with pytest.raises(ValueError, match="t10k-labels"):
+        fashion_mnist(folder)
+    path.unlink()
+    with pytest.raises(FileNotFoundError, match="t10k-labels"):
+        fashion_mnist(folder)
+
+
+def test_without_package_and_network_the_ways_are_named(monkeypatch, tmp_path):
+    monkeypatch.setattr(data, "_DEBIAN_FASHION_MNIST", tmp_path / "none")
+    monkeypatch.setitem(sys.modules, "torchvision.datasets", None)
+    with pytest.raises(FileNotFoundError, match="apt-get install dataset-fashion-mnist"):
+        fashion_mnist()
+
+
+@pytest.mark.skipif(not DEBIAN.is_dir(), reason="dataset-fashion-mnist is not installed")
+def test_the_whole_of_fashion_mnist():
+    dataset = fashion_mnist()
+    assert (len(dataset.labels), len(dataset.test_labels)) == (60000, 10000)
+    assert dataset.labels.bincount().tolist() == [6000] * 10
+    assert math.isclose(dataset.inputs.std().item(), 0.3, abs_tol=0.1)

@@ -1,0 +1,56 @@
+"""Networks: shapes, `features` and `classifier`, seeds."""
+
+import pytest
+import torch
+
+from ncourse.models import CNN, MLP, seeded
+
+
+@pytest.mark.parametrize(
+    ("model", "shape"),
+    [
+        (MLP((1, 8, 8), (32, 16), 10), (1, 8, 8)),
+        (MLP((5,), (16,), 10, batch_norm=False), (5,)),
+        (CNN((1, 8, 8), (4, 16), 10), (1, 8, 8)),
+        (CNN((3, 32, 32), (4, 8, 8, 16), 10), (3, 32, 32)),
+        (CNN((1, 2, 3), (4, 16), 10), (1, 2, 3)),
+    ],
+    ids=["mlp", "mlp without batch norm", "cnn", "deep cnn", "cnn on tiny images"],
+)
+def test_logits_are_the_classifier_of_the_features(model, shape):
+    inputs = torch.randn(7, *shape)
+    model.eval()
+    features = model.features(inputs)
+    assert features.shape == (7, 16)
+    expected = features @ model.classifier.weight.T + model.classifier.bias
+    assert torch.allclose(model(inputs), expected, atol=1e-5)
+
+
+def test_batch_norm_is_there_only_if_wanted():
+    def kinds(model):
+        return {type(module).__name__ for module in model.modules()}
+
+    assert "BatchNorm1d" in kinds(MLP((5,), (4,), 2))
+    assert "BatchNorm1d" not in kinds(MLP((5,), (4,), 2, batch_norm=False))
+
+
+def test_seed_fixes_the_weights_and_leaves_the_global_generator_alone():
+    before = torch.random.get_rng_state()
+    a, b, c = (MLP((5,), (4,), 2, seed=seed) for seed in (1, 1, 2))
+    assert torch.equal(before, torch.random.get_rng_state())
+    assert torch.equal(a.classifier.weight, b.classifier.weight)
+    assert not torch.equal(a.classifier.weight, c.classifier.weight)
+
+
+def test_seeded_restores_even_after_an_error():
+    before = torch.random.get_rng_state()
+    with pytest.raises(RuntimeError, match="shape"), seeded(3):
+        torch.rand(1).reshape(2)
+    assert torch.equal(before, torch.random.get_rng_state())
+
+
+def test_bad_shapes():
+    with pytest.raises(ValueError, match="widths is empty"):
+        MLP((5,), (), 2)
+    with pytest.raises(ValueError, match=r"needs \(channels, height, width\)"):
+        CNN((64,), (4,), 2)

@@ -1,0 +1,184 @@
+"""The notebooks as texts: the template, exercises, quizzes, stored outputs."""
+
+import ast
+import importlib
+import inspect
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from ncourse import book
+from ncourse.claims import CLAIM_MIME
+
+COURSE = book.load(Path(__file__).parent.parent / "book.toml")
+FOLDER = COURSE.root / COURSE.src
+CHAPTERS = [chapter for part in COURSE.parts for chapter in part.chapters]
+ENDING = [
+    "Exercises",
+    "The main result, on data",
+    "What can go wrong",
+    "Claims",
+    "Quiz",
+    "Summary",
+    "References",
+]
+OPTION = re.compile(r"<details><summary>(.+?)</summary>\n\n(.+?)\n\n</details>", re.DOTALL)
+EXERCISE = re.compile(r"^### Exercise (\d+\.\d+) · \d+ min · (?:●○○|●●○|●●●)$", re.MULTILINE)
+
+pytestmark = pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda c: c.stem)
+
+
+@pytest.fixture
+def notebook(chapter):
+    return nbformat.read(FOLDER / chapter.file, as_version=4)
+
+
+def markdown(notebook):
+    return [cell.source for cell in notebook.cells if cell.cell_type == "markdown"]
+
+
+def code(notebook):
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def sections(notebook):
+    """H2 title -> the Markdown below it."""
+    text = "\n\n".join(markdown(notebook))
+    parts = re.split(r"^## (.+)$", text, flags=re.MULTILINE)
+    return dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
+def outputs(notebook):
+    return [output for cell in code(notebook) for output in cell.outputs]
+
+
+def test_first_cell_is_made_from_the_manifest(chapter, notebook):
+    assert notebook.cells[0].source == book.header(COURSE, chapter)
+    text = "\n".join(markdown(notebook))
+    assert len(re.findall(r"^# ", text, flags=re.MULTILINE)) == 1
+
+
+def test_sections_come_in_the_order_of_the_template(chapter, notebook):
+    titles = list(sections(notebook))
+    assert titles[0] == "Predict first"
+    assert titles[-len(ENDING) :] == ENDING
+    blocks = titles[1 : -len(ENDING)]
+    assert 2 <= len(blocks) <= 5
+    for block in blocks:
+        assert len(re.findall(r"^### Check$", sections(notebook)[block], re.MULTILINE)) == 1, block
+
+
+def test_imports_are_in_one_cell(chapter, notebook):
+    first, *others = (cell.source for cell in code(notebook))
+    assert "from ncourse.exercises import exercise, hint, solution" in first
+    for source in others:
+        assert not re.search(r"^\s*(import|from) ", source, re.MULTILINE), source
+
+
+def test_portable_markdown_only(chapter, notebook):
+    for source in markdown(notebook):
+        assert not re.search(r"^(```\{|:::|\{\w+\}`)", source, re.MULTILINE), source
+
+
+def test_each_exercise_has_heading_objective_and_the_stub_of_its_reference(chapter, notebook):
+    module = importlib.import_module(f"ncourse.exercises.chapter{chapter.number:02d}")
+    asked = {entry.name: entry for entry in module.EXERCISES}
+    text = "\n\n".join(markdown(notebook))
+    assert EXERCISE.findall(text) == list(asked)
+    assert len(asked) >= 3
+    stars = re.findall(r"^### Exercise .+ · (●.*)$", text, re.MULTILINE)
+    assert {"●○○", "●●○", "●●●"} == set(stars)
+    for name, entry in asked.items():
+        after = text.split(f"### Exercise {name} ·")[1]
+        assert re.match(rf".*\n\n\*Objective {entry.objective}\.\* ", after), name
+        assert 1 <= entry.objective <= len(chapter.objectives)
+        (cell,) = (c for c in code(notebook) if f'@exercise("{name}")' in c.source)
+        (stub,) = ast.parse(cell.source).body
+        assert isinstance(stub, ast.FunctionDef)
+        assert stub.name == entry.reference.__name__
+        arguments = [argument.arg for argument in stub.args.args]
+        assert arguments == list(inspect.signature(entry.reference).parameters)
+        docstring, body = stub.body
+        assert "->" in ast.literal_eval(docstring.value)
+        assert ast.unparse(body) == "..."
+
+
+def test_quiz_questions_have_one_right_option_and_feedback_for_each(chapter, notebook):
+    quiz = sections(notebook)["Quiz"]
+    questions = re.split(r"^\*\*\d+\. ", quiz, flags=re.MULTILINE)[1:]
+    assert len(questions) >= 5
+    for question in questions:
+        assert re.match(r".+\*\* \(objective \d\)\n", question), question[:80]
+    checks = [
+        text.split("### Check", 1)[1] for text in sections(notebook).values() if "### Check" in text
+    ]
+    for question in [*questions, *checks]:
+        found = OPTION.findall(question)
+        assert len(found) == question.count("<details>") >= 2, question[:80]
+        assert sum(feedback.startswith("Correct") for _, feedback in found) == 1, question[:80]
+        for option, _ in found:
+            assert "$" not in option, f"math is not rendered in a summary: {option}"
+
+
+def test_each_objective_is_served_by_an_exercise_or_figure_and_a_quiz_question(chapter, notebook):
+    quiz = sections(notebook)["Quiz"]
+    asked = {int(number) for number in re.findall(r"\(objective (\d)\)", quiz)}
+    assert asked == set(range(1, len(chapter.objectives) + 1))
+
+
+def test_links_lead_somewhere(chapter, notebook):
+    for target in re.findall(r"\]\(([^)\s]+)\)", "\n".join(markdown(notebook))):
+        if not target.startswith("http"):
+            assert (FOLDER / target.split("#")[0]).is_file(), target
+
+
+def test_stored_outputs_are_clean(chapter, notebook):
+    assert (FOLDER / chapter.file).stat().st_size <= 1_000_000
+    assert outputs(notebook), "no stored outputs: run `make outputs`"
+    for output in outputs(notebook):
+        assert output.output_type != "error"
+        assert output.get("name") != "stderr", output
+        text = str(output)
+        assert not re.search(r"(?<![\w.])/(tmp|root|work|home|Users)/", text)
+        assert "Warning" not in text
+        assert "application/vnd.jupyter.widget-view+json" not in output.get("data", {})
+
+
+def test_every_picture_has_alt_text_and_no_request_leaves(chapter, notebook):
+    pictures = 0
+    for output in outputs(notebook):
+        data = output.get("data", {})
+        assert "image/png" not in data, "show figures with plots.show(figure, alt)"
+        html = "".join(data.get("text/html", ""))
+        for image in re.findall(r"<img[^>]*>", html):
+            pictures += 1
+            assert re.search(r'alt="[^"]{20,}"', image), image[:200]
+            assert 'src="data:image/png;base64,' in image
+        assert not re.search(r'(src|href)="https?:', html)
+    assert pictures >= 4
+
+
+def test_there_is_a_scrubber_and_its_frames_fit(chapter, notebook):
+    bundles = [output.get("data", {}) for output in outputs(notebook)]
+    scrubbers = [data["text/html"] for data in bundles if "nc-scrubber" in str(data)]
+    assert scrubbers
+    for html in scrubbers:
+        assert 2 <= len(re.findall("<img", html)) <= 20
+
+
+def test_stored_claims_all_hold_and_each_has_a_control(chapter, notebook):
+    claims = [
+        output.data[CLAIM_MIME]
+        for output in outputs(notebook)
+        if CLAIM_MIME in output.get("data", {})
+    ]
+    assert len(claims) >= 3
+    for claim in claims:
+        assert claim["holds"]
+        assert claim["control"]
+        assert claim["measured"]
+    sources = " ".join(claim["source"] for claim in claims)
+    for paper in chapter.papers:
+        assert paper.label in sources, f"no claim about {paper.label}"

@@ -1,0 +1,139 @@
+"""Figures and scrubber: what they promise in words, bytes and HTML."""
+
+import base64
+import io
+import re
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+from PIL import Image
+
+from ncourse import plots
+from ncourse.scrubber import Scrubber
+
+RUN = {
+    "epoch": [1, 2, 4],
+    "nc1": [3.0, 1.0, 0.1],
+    "nc2_equiangular": [0.2, 0.1, 0.05],
+    "nc3": [0.5, 0.3, 0.01],
+    "nc4": [0.1, 0.0, 0.0],
+}
+
+
+@pytest.fixture(autouse=True)
+def close_figures():
+    with mpl.rc_context():
+        yield
+    plt.close("all")
+
+
+def luminance(colour: str) -> float:
+    channels = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)]) / 255
+    linear = np.where(channels <= 0.03928, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
+    return float(linear @ [0.2126, 0.7152, 0.0722])
+
+
+def test_palette_has_ten_distinct_colours_each_with_a_marker():
+    assert len(set(plots.COLOURS)) == len(set(plots.MARKERS)) == 10
+    assert (1.05 / (luminance(plots.INK) + 0.05)) > 4.5
+
+
+def test_collapse_curves_draw_every_run_and_mark_control_and_terminal_phase():
+    figure = plots.collapse_curves({"with": RUN, "without": RUN}, controls=["without"], terminal=2)
+    for panel in figure.axes:
+        solid, dashed = panel.get_lines()
+        assert (solid.get_linestyle(), dashed.get_linestyle()) == ("-", "--")
+        assert any(patch.get_x() == 2 for patch in panel.patches)
+    nc4 = figure.axes[3]
+    assert nc4.get_yscale() == "symlog"
+    assert nc4.get_ylim()[0] < 0
+    legend = figure.legends[0]
+    assert [text.get_text() for text in legend.get_texts()] == ["with", "without"]
+
+
+def test_collapse_curves_upto_keeps_the_axes():
+    whole, part = (plots.collapse_curves({"run": RUN}, upto=upto) for upto in (None, 2))
+    assert list(part.axes[0].get_lines()[0].get_xdata()) == [1, 2]
+    for a, b in zip(whole.axes, part.axes, strict=True):
+        assert (a.get_xlim(), a.get_ylim()) == (b.get_xlim(), b.get_ylim())
+
+
+def test_matrix_points_and_space_draw_what_they_are_given():
+    figure = plots.matrix(np.array([[1.0, -0.5], [-0.5, 1.0]]))
+    assert [text.get_text() for text in figure.axes[0].texts] == ["1.00", "−0.50", "−0.50", "1.00"]
+    figure = plots.points([np.zeros((3, 2)), np.ones((4, 2))], names=["a", "b"], limit=2)
+    assert [len(c.get_offsets()) for c in figure.axes[0].collections] == [3, 4]
+    figure = plots.space(np.eye(3))
+    assert [text.get_text() for text in figure.axes[0].texts] == ["1", "2", "3"]
+
+
+def test_label_lines_keeps_names_apart():
+    _, panel = plots.axes()
+    for height in (1.0, 1.01, 3.0):
+        panel.plot([0, 1], [0, height])
+    plots.label_lines(panel, ["a", "b", "c"], gap=0.1)
+    heights = sorted(text.xy[1] for text in panel.texts)
+    assert min(np.diff(heights)) > 0.1 - 1e-9
+
+
+def test_png_keeps_flat_colours_exactly_and_closes_the_figure():
+    figure, panel = plots.axes(height=1.5)
+    panel.axvspan(0, 1, color="#f0ead6")
+    image = Image.open(io.BytesIO(plots.png(figure))).convert("RGB")
+    colours = {colour for _, colour in image.getcolors(10**6)}
+    assert {(255, 255, 255), (0xF0, 0xEA, 0xD6)} <= colours
+    assert not plt.get_fignums()
+
+
+def test_show_needs_alt_text_and_escapes_it():
+    figure, _ = plots.axes()
+    with pytest.raises(ValueError, match="alt is empty"):
+        plots.show(figure, " ")
+    html = plots.Picture(b"x", 'a "quoted" <b>')._repr_mimebundle_()["text/html"]
+    assert 'alt="a &quot;quoted&quot; &lt;b&gt;"' in html
+
+
+def draw(value):
+    figure, panel = plots.axes(height=1.0)
+    panel.plot([0, value], [0, 1])
+    return figure, f'a line to {value}, not "flat"'
+
+
+def test_scrubber_has_html_for_a_page_and_a_widget_for_a_kernel():
+    scrubber = Scrubber(draw, [1, 2, 3], "end | of line", start=-1)
+    bundle = scrubber._repr_mimebundle_()
+    html = bundle["text/html"]
+    assert "application/vnd.jupyter.widget-view+json" in bundle
+    assert len(re.findall("<img", html)) == 3
+    assert len(re.findall(r"<img[^>]* hidden>", html)) == 2
+    assert 'max="2" value="2"' in html
+    assert "http" not in html
+    frame = base64.b64decode(re.search(r"base64,([^\"]+)", html)[1])
+    assert Image.open(io.BytesIO(frame)).format == "PNG"
+    assert "end | of line: 1, 2, 3" in bundle["text/plain"]
+
+
+def test_moving_the_widget_changes_picture_and_caption():
+    scrubber = Scrubber(draw, [1, 2], "end")
+    slider, image, caption = scrubber._widget().children
+    slider.value = 1
+    assert image.value == scrubber.frames[1]
+    assert "a line to 2" in caption.value
+
+
+@pytest.mark.parametrize(
+    ("values", "message"), [([1], "got 1 values"), (list(range(21)), "got 21 values")]
+)
+def test_scrubber_takes_two_to_twenty_values(values, message):
+    with pytest.raises(ValueError, match=message):
+        Scrubber(draw, values, "x")
+
+
+def test_scrubber_needs_alt_text_and_small_frames(monkeypatch):
+    with pytest.raises(ValueError, match="no alt text"):
+        Scrubber(lambda value: (draw(value)[0], ""), [1, 2], "x")
+    monkeypatch.setattr("ncourse.scrubber.MAX_BYTES", 1000)
+    with pytest.raises(ValueError, match="kB are allowed"):
+        Scrubber(draw, [1, 2], "x")

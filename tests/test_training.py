@@ -1,0 +1,183 @@
+"""Training: what is measured, when, and that nothing else changes."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from ncourse.data import Dataset, gaussian_mixture
+from ncourse.metrics import measure
+from ncourse.models import CNN, MLP
+from ncourse.training import MEASURED, History, extract, fit, log_schedule
+
+CLOUDS = gaussian_mixture(3, 5, train_per_class=20, test_per_class=10, separation=3.0, seed=0)
+
+
+def train(*, dataset=CLOUDS, seed=0, epochs=6, **settings):
+    return fit(
+        model=MLP(dataset.input_shape, (16,), dataset.num_classes, seed=seed),
+        dataset=dataset,
+        epochs=epochs,
+        batch_size=16,
+        seed=seed,
+        progress=False,
+        **settings,
+    )
+
+
+def test_history_holds_what_measure_says_of_the_returned_model():
+    model, history = train(measure_at=[2])
+    passed = extract(model, CLOUDS.inputs, CLOUDS.labels)
+    report = measure(passed.features, passed.labels, model.classifier.weight, model.classifier.bias)
+    row = history.at(6)
+    for name in MEASURED:
+        assert row[name] == pytest.approx(getattr(report, name), rel=1e-9, abs=1e-12)
+    assert row["train_error"] == passed.error
+    test = extract(model, CLOUDS.test_inputs, CLOUDS.test_labels)
+    assert row["test_error"] == test.error
+    assert row["loss"] == pytest.approx(
+        torch.nn.functional.cross_entropy(passed.logits, passed.labels).item()
+    )
+
+
+def test_every_epoch_is_measured_until_zero_error_then_only_the_schedule():
+    _, history = train(epochs=30, learning_rate=0.02, measure_at=[20])
+    terminal = history.terminal_epoch
+    assert terminal is not None
+    before = list(range(1, terminal + 1))
+    assert history.columns["epoch"] == before + [e for e in (20, 30) if e > terminal]
+    errors = history["train_error"]
+    assert errors[terminal - 1] == 0
+    assert (errors[: terminal - 1] > 0).all()
+
+
+def test_no_terminal_epoch_without_zero_error():
+    noise = CLOUDS.with_random_labels(seed=0)
+    _, history = train(dataset=noise, epochs=2)
+    assert history.terminal_epoch is None
+    assert history.columns["epoch"] == [1, 2]
+
+
+def test_same_seed_same_history_and_the_global_generator_is_left_alone():
+    before = torch.random.get_rng_state()
+    first, second, other = train(seed=1)[1], train(seed=1)[1], train(seed=2)[1]
+    assert torch.equal(before, torch.random.get_rng_state())
+    assert first == second
+    assert first != other
+
+
+def test_measuring_does_not_change_the_training():
+    many, few = (train(measure_at=at)[0] for at in (range(1, 7), [6]))
+    for a, b in zip(many.parameters(), few.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_it_is_sgd_with_momentum_weight_decay_and_milestones():
+    """Against the plain loop that a reader would write."""
+    model, _ = train(epochs=3, weight_decay=0.1, learning_rate=0.1, milestones=(1 / 3, 2 / 3))
+    plain = MLP(CLOUDS.input_shape, (16,), 3, seed=0)
+    velocity = [torch.zeros_like(p) for p in plain.parameters()]
+    generator = torch.Generator().manual_seed(0)
+    for rate in (0.1, 0.01, 0.001):
+        plain.train()
+        for batch in torch.randperm(60, generator=generator).split(16):
+            loss = torch.nn.functional.cross_entropy(
+                plain(CLOUDS.inputs[batch]), CLOUDS.labels[batch]
+            )
+            gradients = torch.autograd.grad(loss, list(plain.parameters()))
+            with torch.no_grad():
+                for p, g, v in zip(plain.parameters(), gradients, velocity, strict=True):
+                    v.mul_(0.9).add_(g + 0.1 * p)
+                    p.sub_(rate * v)
+    for a, b in zip(model.parameters(), plain.parameters(), strict=True):
+        assert torch.allclose(a, b, atol=1e-5)
+
+
+def test_observe_gets_both_passes_and_the_model_is_in_evaluation_mode_at_the_end():
+    seen = []
+    model, _ = train(
+        epochs=2, observe=lambda epoch, a, b: seen.append((epoch, len(a.labels), len(b.labels)))
+    )
+    assert seen == [(1, 60, 30), (2, 60, 30)]
+    assert not model.training
+
+
+def test_another_loss_a_cnn_and_no_test_split():
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randn(40, 1, 8, 8, generator=generator)
+    labels = torch.arange(40) % 2
+    dataset = Dataset("toy", images, labels, images[:0], labels[:0], ("a", "b"))
+
+    def squared(logits, labels):
+        return (logits - torch.nn.functional.one_hot(labels, 2)).square().mean()
+
+    _, history = fit(
+        model=CNN((1, 8, 8), (4, 8), 2), dataset=dataset, epochs=2, loss=squared, progress=False
+    )
+    assert "test_nc1" not in history.columns
+    assert math.isfinite(history["loss"][-1])
+
+
+def test_a_last_batch_of_one_sample_is_left_out():
+    lonely = gaussian_mixture(3, 5, train_per_class=11, test_per_class=3, seed=0)  # 33 = 2*16 + 1
+    assert len(train(dataset=lonely, epochs=1)[1]) == 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"epochs": 0}, "epochs=0"),
+        ({"learning_rate": 0.0}, "learning_rate=0.0"),
+        ({"weight_decay": -1.0}, "weight_decay=-1.0"),
+        ({"milestones": (2.0,)}, "fractions of the epochs"),
+        ({"learning_rate": 1e20, "epochs": 20}, "lower the learning rate"),
+    ],
+)
+def test_bad_settings_are_named(settings, message):
+    with pytest.raises(ValueError, match=message):
+        train(**settings)
+
+
+def test_extract_puts_the_mode_back_even_after_an_error():
+    model = MLP((5,), (4,), 3)
+    model.train()
+    with pytest.raises(RuntimeError):
+        extract(model, torch.zeros(3, 7), torch.zeros(3, dtype=torch.long))
+    assert model.training
+    passed = extract(model, CLOUDS.inputs, CLOUDS.labels, chunk=7)
+    assert torch.allclose(passed.features, extract(model, CLOUDS.inputs, CLOUDS.labels).features)
+    assert not passed.logits.requires_grad
+
+
+def test_history_survives_a_round_trip(tmp_path):
+    _, history = train()
+    assert History.load(history.save(tmp_path / "h.csv")) == history
+    (tmp_path / "bad.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(ValueError, match=r"bad\.csv is not a history"):
+        History.load(tmp_path / "bad.csv")
+    (tmp_path / "short.csv").write_text("epoch,b\n1\n")
+    with pytest.raises(ValueError, match="not a history"):
+        History.load(tmp_path / "short.csv")
+    with pytest.raises(KeyError, match="no column 'nc9'"):
+        history["nc9"]
+    with pytest.raises(KeyError, match="epoch 99"):
+        history.at(99)
+    assert "<td>" in history._repr_html_()
+    assert isinstance(history["nc1"], np.ndarray)
+
+
+def test_history_plots_itself():
+    figure = train()[1].plot()
+    titles = [panel.get_title(loc="left") for panel in figure.axes]
+    assert [title[:3] for title in titles] == ["NC1", "NC2", "NC3", "NC4"]
+
+
+def test_log_schedule():
+    schedule = log_schedule(300)
+    assert schedule[0] == 1
+    assert schedule[-1] == 300
+    assert list(schedule) == sorted(set(schedule))
+    assert log_schedule(1) == (1,)
+    with pytest.raises(ValueError, match="epochs=0"):
+        log_schedule(0)
