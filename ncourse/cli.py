@@ -1,5 +1,6 @@
 """The `ncourse` command: the course from a terminal, on every platform."""
 
+import importlib
 import importlib.metadata
 import importlib.util
 import os
@@ -129,6 +130,27 @@ def outputs(
         site.outputs(book, _chapters(book, chapters), console)
     except site.NotebookError as error:
         raise _fail(str(error)) from None
+
+
+@app.command()
+def record(
+    paper: Annotated[str, typer.Argument(help="A module of ncourse.papers, e.g. papyan2020.")],
+    out: Annotated[Path, typer.Argument(help="The JSON file to write.")],
+    seed: Annotated[list[int], typer.Option(help="Repeat the option for several seeds.")],
+) -> None:
+    """Run a paper's experiment once per seed and keep what notebooks have no time for."""
+    from ncourse.claims import repeat
+
+    try:
+        module = importlib.import_module(f"ncourse.papers.{paper}")
+    except ModuleNotFoundError:
+        raise _fail(f"there is no ncourse.papers.{paper}") from None
+    options = " ".join(f"--seed {number}" for number in seed)
+    command = f"ncourse record {paper} {out.as_posix()} {options}"
+    recording = repeat(module.experiment, seed, command=command)
+    recording.save(out)
+    for outcome in recording.outcomes:
+        console.print(str(outcome), highlight=False)
 
 
 @app.command()

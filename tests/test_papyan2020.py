@@ -4,8 +4,10 @@ import copy
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from ncourse.claims import Recording
+from ncourse.cli import app
 from ncourse.data import digits
 from ncourse.papers import papyan2020
 
@@ -127,7 +129,7 @@ def test_own_data_are_reported_and_never_raise(monkeypatch):
     data = digits().take(6)
     outcome = papyan2020.experiment(seed=1, data=data)
     assert outcome.data == data.card
-    assert {"plane", MAIN, "random labels", "cnn"} <= set(outcome.tables)
+    assert {MAIN, NONE, "random labels", "cnn"} <= set(outcome.tables)
     assert not any(claim.binding for claim in outcome.claims)
     assert not all(claim.holds for claim in outcome.claims)
 
@@ -152,3 +154,14 @@ def test_plane_puts_the_class_means_at_unit_distance():
             x, y = (sum(table[axis][i] for i in rows) / len(rows) for axis in "xy")
             radius += (x * x + y * y) ** 0.5 / 3
         assert radius == pytest.approx(1.0, abs=1e-6)
+
+
+def test_ncourse_record_writes_what_the_command_says(monkeypatch, tmp_path):
+    monkeypatch.setitem(papyan2020.SCALES, "laptop", papyan2020.Scale(2, (8,), 2, (4,)))
+    out = tmp_path / "r.json"
+    result = CliRunner().invoke(app, ["record", "papyan2020", str(out), "--seed", "3"])
+    assert result.exit_code == 0, result.output
+    recording = Recording.load(out)
+    assert recording.command == f"ncourse record papyan2020 {out} --seed 3"
+    assert recording.outcomes[0].seed == 3
+    assert CliRunner().invoke(app, ["record", "nobody1999", str(out), "--seed", "3"]).exit_code == 1

@@ -148,8 +148,9 @@ def test_only_what_depends_on_a_change_runs_again(
 
 
 def test_the_kernel_has_one_thread_and_the_notebooks_folder(
-    book: Book, console: Console, save: Save
+    book: Book, console: Console, save: Save, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
     (book.folder / "recorded" / "01-x.json").write_text("[3]")
     code = "import os\nprint(os.environ['OMP_NUM_THREADS'], open('recorded/01-x.json').read())"
     save(book.folder / "01-one.ipynb", ["# h", code])
@@ -259,15 +260,14 @@ def test_a_write_that_fails_leaves_the_old_notebook(
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGKILL, -9), (signal.SIGINT, 130)])
 def test_a_kill_half_way_leaves_the_old_notebooks(
-    book: Book, save: Save, number: signal.Signals
+    book: Book, save: Save, number: signal.Signals, code: int
 ) -> None:
-    wait = (
-        "open('started', 'w').write(str(__import__('os').getpid()))\nimport time\ntime.sleep(300)"
-    )
-    save(book.folder / "01-one.ipynb", ["# h", "print('quick')"])
-    save(book.folder / "02-two.ipynb", ["# h", wait])
+    sleep = "import os, time\nopen('{}', 'w').write(str(os.getpid()))\ntime.sleep(300)"
+    markers = [book.folder / "started-1", book.folder / "started-2"]
+    for chapter, marker in zip(book.chapters, markers, strict=True):
+        save(book.path(chapter), ["# h", sleep.format(marker.name)])
     before = [book.path(chapter).read_bytes() for chapter in book.chapters]
     process = subprocess.Popen(
         [sys.executable, "-m", "ncourse.cli", "outputs"],
@@ -276,13 +276,12 @@ def test_a_kill_half_way_leaves_the_old_notebooks(
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
-    marker = book.folder / "started"
-    _wait_until(lambda: marker.exists() and marker.read_text() != "")
+    _wait_until(lambda: all(marker.exists() and marker.read_text() for marker in markers))
     process.send_signal(number)
-    assert process.wait(timeout=30) != 0
+    assert process.wait(timeout=30) == code
     assert [book.path(chapter).read_bytes() for chapter in book.chapters] == before
-    kernel = int(marker.read_text())
-    _wait_until(lambda: not _alive(kernel))
+    kernels = [int(marker.read_text()) for marker in markers]
+    _wait_until(lambda: not any(map(_alive, kernels)))
 
 
 def _alive(pid: int) -> bool:
