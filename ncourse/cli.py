@@ -236,9 +236,9 @@ def _report() -> list[tuple[str, str]]:
 
 def _fashion_mnist_folders() -> list[Path]:
     """Where `ncourse.data.fashion_mnist` finds its files, in its order."""
-    from ncourse.data import _DEBIAN_FASHION_MNIST
+    from ncourse.data import DEBIAN_FASHION_MNIST
 
-    return [_DEBIAN_FASHION_MNIST, Path.home() / ".cache" / "ncourse" / "FashionMNIST" / "raw"]
+    return [DEBIAN_FASHION_MNIST, Path.home() / ".cache" / "ncourse" / "FashionMNIST" / "raw"]
 
 
 if __name__ == "__main__":

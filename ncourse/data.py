@@ -1,4 +1,4 @@
-"""Data sets as in-memory tensors: Gaussian mixtures, digits, Fashion-MNIST.
+"""Data sets as in-memory tensors: Gaussian mixtures, digits, (Fashion-)MNIST, CIFAR.
 
 Every function returns one frozen `Dataset`. Images are `(N, channels, height, width)` floats, the
 pixels divided by their largest possible value and the mean training image subtracted.
@@ -10,6 +10,7 @@ import struct
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,9 +19,18 @@ from torch import Tensor
 
 from ncourse.claims import DataCard
 
-__all__ = ["Dataset", "digits", "fashion_mnist", "gaussian_mixture"]
+__all__ = [
+    "Dataset",
+    "cifar10",
+    "cifar100",
+    "digits",
+    "fashion_mnist",
+    "gaussian_mixture",
+    "mnist",
+]
 
-_DEBIAN_FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
+DEBIAN_FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
+"""Where Debian's package `dataset-fashion-mnist` puts the files."""
 
 
 @dataclass(frozen=True)
@@ -198,12 +208,9 @@ def fashion_mnist(root: str | Path | None = None) -> Dataset:
 
     Source: Xiao, Rasul, Vollgraf 2017 (arXiv 1708.07747).
     """
-    if root is not None:
-        folder = Path(root)
-    elif _DEBIAN_FASHION_MNIST.is_dir():
-        folder = _DEBIAN_FASHION_MNIST
-    else:
-        folder = _download_fashion_mnist(Path.home() / ".cache" / "ncourse")
+    if root is None and not DEBIAN_FASHION_MNIST.is_dir():
+        return _torchvision("FashionMNIST", None, hint="apt-get install dataset-fashion-mnist; or ")
+    folder = DEBIAN_FASHION_MNIST if root is None else Path(root)
 
     def read(split: str) -> tuple[Tensor, Tensor]:
         images = _read_idx(folder / f"{split}-images-idx3-ubyte.gz", num_axes=3)
@@ -214,6 +221,48 @@ def fashion_mnist(root: str | Path | None = None) -> Dataset:
     return _images("fashion-mnist", read("train"), read("t10k"), tuple(clothes.split(",")))
 
 
+def mnist(root: str | Path | None = None) -> Dataset:
+    """MNIST through torchvision: 60,000 training and 10,000 test images of 28x28 pixels.
+
+    Args:
+        root: torchvision's folder; `~/.cache/ncourse` if None. Downloaded into it if missing.
+
+    Raises:
+        FileNotFoundError: if it is not there and cannot be downloaded; says how to get it.
+
+    Source: LeCun, Cortes, Burges 1998.
+    """
+    return _torchvision("MNIST", root)
+
+
+def cifar10(root: str | Path | None = None) -> Dataset:
+    """CIFAR-10 through torchvision: 50,000 and 10,000 colour images of 32x32 pixels.
+
+    Args:
+        root: as in `mnist`.
+
+    Raises:
+        FileNotFoundError: as in `mnist`.
+
+    Source: Krizhevsky 2009.
+    """
+    return _torchvision("CIFAR10", root)
+
+
+def cifar100(root: str | Path | None = None) -> Dataset:
+    """CIFAR-100 through torchvision: 50,000 and 10,000 colour images in 100 classes.
+
+    Args:
+        root: as in `mnist`.
+
+    Raises:
+        FileNotFoundError: as in `mnist`.
+
+    Source: Krizhevsky 2009.
+    """
+    return _torchvision("CIFAR100", root)
+
+
 def _images(
     name: str, train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor], names: tuple[str, ...]
 ) -> Dataset:
@@ -221,20 +270,30 @@ def _images(
     return Dataset(name, train[0] - mean_image, train[1], test[0] - mean_image, test[1], names)
 
 
-def _download_fashion_mnist(cache: Path) -> Path:
-    ways = (
-        "Fashion-MNIST is not on this machine. Three ways to get it: `apt-get install "
-        "dataset-fashion-mnist` on Debian or Ubuntu; `pip install torchvision` and a network "
-        "connection, then call fashion_mnist() again; or fashion_mnist(root=FOLDER) with the four "
-        "*-ubyte.gz files of github.com/zalandoresearch/fashion-mnist in FOLDER"
-    )
+def _torchvision(kind: str, root: str | Path | None, *, hint: str = "") -> Dataset:
+    """One of torchvision's image data sets, downloaded into `root` if it is not there yet."""
+    folder = Path.home() / ".cache" / "ncourse" if root is None else Path(root)
     try:
-        from torchvision.datasets import FashionMNIST
+        from torchvision import datasets
 
-        FashionMNIST(str(cache), download=True)
+        splits = [
+            getattr(datasets, kind)(str(folder), train=train, download=True)
+            for train in (True, False)
+        ]
     except (ImportError, OSError, RuntimeError) as error:
-        raise FileNotFoundError(f"{ways}. (The download said: {error})") from error
-    return cache / "FashionMNIST" / "raw"
+        raise FileNotFoundError(
+            f"{kind} is not in {folder} and could not be downloaded ({error}). Ways to get it: "
+            f"{hint}pip install torchvision and call this again with a network connection; or "
+            "copy torchvision's folder from another machine and name it as root"
+        ) from error
+
+    def tensors(split: Any) -> tuple[Tensor, Tensor]:
+        pixels = torch.as_tensor(split.data).float() / 255
+        images = pixels[:, None] if pixels.ndim == 3 else pixels.permute(0, 3, 1, 2)
+        return images, torch.as_tensor(split.targets).long()
+
+    names = tuple(str(name) for name in splits[0].classes)
+    return _images(kind.lower(), tensors(splits[0]), tensors(splits[1]), names)
 
 
 def _read_idx(path: Path, *, num_axes: int) -> np.ndarray:

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-__all__ = ["CNN", "MLP", "Classifier", "seeded"]
+__all__ = ["CNN", "MLP", "Classifier", "resnet18", "seeded"]
 
 
 class Classifier(nn.Module):
@@ -110,6 +110,36 @@ class CNN(Classifier):
                 channels = fan_out
             layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten()]
             super().__init__(nn.Sequential(*layers), nn.Linear(channels, num_classes))
+
+
+def resnet18(input_shape: Sequence[int], num_classes: int, *, seed: int = 0) -> Classifier:
+    """ResNet-18 from torchvision for small images: 512 features, random initial weights.
+
+    The first convolution is 3x3 with stride 1 and there is no pooling after it, as is usual for
+    32x32 pixels: the original ones would leave a single pixel of such an image.
+
+    Args:
+        input_shape: `(channels, height, width)` of one image.
+        num_classes: K.
+        seed: of the initial weights.
+
+    Raises:
+        ValueError: if `input_shape` is not that of an image.
+
+    Source: He, Zhang, Ren, Sun 2016 (arXiv 1512.03385).
+    """
+    from torchvision import models
+
+    if len(input_shape) != 3:
+        raise ValueError(
+            f"input_shape is {tuple(input_shape)}; a ResNet needs (channels, height, width)"
+        )
+    with seeded(seed):
+        body = models.resnet18(weights=None)
+        body.conv1 = nn.Conv2d(input_shape[0], 64, 3, padding=1, bias=False)
+        body.maxpool = nn.Identity()
+        body.fc = nn.Identity()
+        return Classifier(body, nn.Linear(512, num_classes))
 
 
 @contextmanager

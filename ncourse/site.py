@@ -284,7 +284,7 @@ async def _run(
         notebook,
         kernel_name="python3",
         timeout=CELL_TIMEOUT,
-        extra_arguments=["--log-level=ERROR"],  # the kernel's own log, not the notebook's
+        extra_arguments=["--log-level=CRITICAL"],  # the kernel's own log, not the notebook's
         on_notebook_start=notebook_starts,
         on_cell_start=cell_starts,
         on_cell_complete=lambda **_: on_cell(),

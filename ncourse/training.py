@@ -2,6 +2,8 @@
 
 import csv
 import math
+import os
+import pickle
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -185,6 +187,7 @@ def fit(
     accelerator: str = "cpu",
     precision: Any = "32-true",
     progress: bool = True,
+    checkpoint: str | Path | None = None,
 ) -> tuple[Classifier, History]:
     """Train with SGD and measure collapse on a schedule, each time from one forward pass.
 
@@ -205,6 +208,8 @@ def fit(
         accelerator: Lightning Fabric's: "cpu", "cuda", "mps" or "auto".
         precision: Lightning Fabric's: "32-true", "bf16-mixed", ...
         progress: whether to show a progress bar.
+        checkpoint: file that keeps the state after each epoch. If it exists, training goes on from
+            there; on the CPU a run that was killed then ends bit-identical to one that was not.
 
     Returns:
         The model and its `History`: "epoch", "loss", "train_error", the columns `MEASURED` on the
@@ -212,7 +217,8 @@ def fit(
         "test_" in front. Conventions are Papyan's.
 
     Raises:
-        ValueError: if a number is out of range or the loss becomes NaN, saying at which epoch.
+        ValueError: if a number is out of range, the loss becomes NaN (saying at which epoch), or
+            the checkpoint is damaged or of a run with other settings (saying which).
     """
     _check_fit(dataset, epochs, learning_rate, weight_decay, batch_size, milestones)
     fabric = Fabric(accelerator=accelerator, devices=1, precision=precision)
@@ -225,9 +231,31 @@ def fit(
     wanted = set(log_schedule(epochs) if measure_at is None else measure_at) | {epochs}
     generator = torch.Generator().manual_seed(seed)
     rows: list[dict[str, float | int]] = []
-    terminal = False
+    settings = {
+        "data": dataset.checksum,
+        "epochs": epochs,
+        "learning_rate": learning_rate,
+        "weight_decay": weight_decay,
+        "momentum": momentum,
+        "batch_size": batch_size,
+        "milestones": list(milestones),
+        "seed": seed,
+        "measure_at": sorted(wanted),
+        "precision": str(precision),
+    }
     with seeded(seed):
-        for epoch in tqdm(range(1, epochs + 1), unit="epoch", leave=False, disable=not progress):
+        first = 1
+        if checkpoint is not None and Path(checkpoint).exists():
+            first, rows = _resume(checkpoint, settings, model, optimizer, generator)
+        terminal = any(row["train_error"] == 0 for row in rows)
+        for epoch in tqdm(
+            range(first, epochs + 1),
+            initial=first - 1,
+            total=epochs,
+            unit="epoch",
+            leave=False,
+            disable=not progress,
+        ):
             trained.train()
             order = torch.randperm(len(labels), generator=generator).to(labels.device)
             for batch in order.split(batch_size):
@@ -247,8 +275,65 @@ def fit(
                 terminal = terminal or train.error == 0
                 if observe is not None:
                     observe(epoch, train, test)
+            if checkpoint is not None:
+                _keep(checkpoint, settings, epoch, rows, model, optimizer, generator)
     model.eval()
     return model, History({name: [row[name] for row in rows] for name in rows[0]})
+
+
+def _keep(
+    path: str | Path,
+    settings: dict[str, Any],
+    epoch: int,
+    rows: list[dict[str, float | int]],
+    model: nn.Module,
+    optimizer: Any,
+    generator: torch.Generator,
+) -> None:
+    """Write the state after an epoch; a kill half-way leaves the previous state."""
+    state = {
+        "settings": settings,
+        "epoch": epoch,
+        "rows": rows,
+        "model": model.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "order": generator.get_state(),
+        "random": torch.random.get_rng_state(),
+    }
+    unfinished = Path(f"{path}.part")
+    torch.save(state, unfinished)
+    os.replace(unfinished, path)
+
+
+def _resume(
+    path: str | Path,
+    settings: dict[str, Any],
+    model: nn.Module,
+    optimizer: Any,
+    generator: torch.Generator,
+) -> tuple[int, list[dict[str, float | int]]]:
+    """Put back what `_keep` wrote; returns the next epoch and the rows so far."""
+    try:
+        state = torch.load(path, weights_only=True)  # tensors and plain values, never code
+        kept = state["settings"]
+    except (OSError, RuntimeError, EOFError, KeyError, TypeError, pickle.UnpicklingError) as error:
+        raise ValueError(
+            f"{path} is no checkpoint of `fit` ({error}); delete it to start anew"
+        ) from error
+    other = [name for name in settings if kept.get(name) != settings[name]]
+    if other:
+        raise ValueError(
+            f"{path} belongs to a run with another {', '.join(other)}; delete it to start anew, or "
+            "call fit with the settings it was made with"
+        )
+    try:
+        model.load_state_dict(state["model"])
+    except RuntimeError as error:
+        raise ValueError(f"{path} belongs to another model: {error}") from error
+    optimizer.load_state_dict(state["optimizer"])
+    generator.set_state(state["order"])
+    torch.random.set_rng_state(state["random"])
+    return state["epoch"] + 1, state["rows"]
 
 
 def _row(

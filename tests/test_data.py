@@ -6,6 +6,7 @@ import struct
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -140,10 +141,50 @@ def test_broken_compression_and_missing_file(folder):
 
 
 def test_without_package_and_network_the_ways_are_named(monkeypatch, tmp_path):
-    monkeypatch.setattr(data, "_DEBIAN_FASHION_MNIST", tmp_path / "none")
-    monkeypatch.setitem(sys.modules, "torchvision.datasets", None)
+    monkeypatch.setattr(data, "DEBIAN_FASHION_MNIST", tmp_path / "none")
+    monkeypatch.setitem(sys.modules, "torchvision", None)
     with pytest.raises(FileNotFoundError, match="apt-get install dataset-fashion-mnist"):
         fashion_mnist()
+    with pytest.raises(FileNotFoundError, match="pip install torchvision"):
+        data.mnist(tmp_path)
+
+
+class FakeSplit:
+    """What torchvision's data sets look like from outside."""
+
+    classes = ("cat", "dog")
+
+    def __init__(self, root, *, train, download):
+        assert download
+        self.data = np.full((4 if train else 2, 6, 6, 3), 51, dtype=np.uint8)
+        self.data[::2] = 255
+        self.targets = [0, 1] * (2 if train else 1)
+
+
+class FakeGreySplit(FakeSplit):
+    def __init__(self, root, *, train, download):
+        super().__init__(root, train=train, download=download)
+        self.data = torch.from_numpy(self.data[..., 0])
+        self.targets = torch.tensor(self.targets)
+
+
+@pytest.mark.parametrize(
+    ("load", "kind", "split", "shape"),
+    [
+        (data.cifar10, "CIFAR10", FakeSplit, (3, 6, 6)),
+        (data.cifar100, "CIFAR100", FakeSplit, (3, 6, 6)),
+        (data.mnist, "MNIST", FakeGreySplit, (1, 6, 6)),
+    ],
+)
+def test_torchvision_data_sets(monkeypatch, tmp_path, load, kind, split, shape):
+    monkeypatch.setattr(f"torchvision.datasets.{kind}", split)
+    dataset = load(tmp_path)
+    assert dataset.name == kind.lower()
+    assert dataset.input_shape == shape
+    assert dataset.class_names == ("cat", "dog")
+    # Pixels 1 and 0.2, minus their mean image of 0.6.
+    assert dataset.inputs[0].unique().tolist() == [pytest.approx(0.4)]
+    assert dataset.test_inputs[1].unique().tolist() == [pytest.approx(-0.4)]
 
 
 @pytest.mark.skipif(not DEBIAN.is_dir(), reason="dataset-fashion-mnist is not installed")

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from ncourse.models import CNN, MLP, seeded
+from ncourse.models import CNN, MLP, resnet18, seeded
 
 
 @pytest.mark.parametrize(
@@ -54,3 +54,16 @@ def test_bad_shapes():
         MLP((5,), (), 2)
     with pytest.raises(ValueError, match=r"needs \(channels, height, width\)"):
         CNN((64,), (4,), 2)
+
+
+def test_resnet18_keeps_the_size_of_small_images():
+    model = resnet18((3, 32, 32), 7, seed=1)
+    inputs = torch.randn(2, 3, 32, 32)
+    assert model.features(inputs).shape == (2, 512)
+    assert model(inputs).shape == (2, 7)
+    early = model.body.maxpool(model.body.conv1(inputs))
+    assert early.shape == (2, 64, 32, 32)
+    again = resnet18((3, 32, 32), 7, seed=1)
+    assert torch.equal(model.body.layer4[1].conv2.weight, again.body.layer4[1].conv2.weight)
+    with pytest.raises(ValueError, match="a ResNet needs"):
+        resnet18((64,), 7)

@@ -1,6 +1,10 @@
 """Training: what is measured, when, and that nothing else changes."""
 
 import math
+import pickle
+import signal
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -181,3 +185,69 @@ def test_log_schedule():
     assert log_schedule(1) == (1,)
     with pytest.raises(ValueError, match="epochs=0"):
         log_schedule(0)
+
+
+RUN = """
+import sys, torch
+from ncourse.data import gaussian_mixture
+from ncourse.models import MLP
+from ncourse.training import fit
+torch.set_num_threads(1)
+clouds = gaussian_mixture(3, 5, train_per_class=20, test_per_class=10, separation=3.0, seed=0)
+model, history = fit(
+    model=MLP((5,), (16,), 3), dataset=clouds, epochs=40, weight_decay=1e-2, batch_size=16,
+    progress=False, checkpoint=sys.argv[1],
+    observe=lambda epoch, *_: print(epoch, flush=True), measure_at=range(1, 41),
+)
+torch.save(model.state_dict(), sys.argv[2])
+history.save(sys.argv[3])
+"""
+
+
+def test_a_killed_run_resumes_and_ends_bit_identical(tmp_path):
+    def start(name):
+        paths = [str(tmp_path / f"{name}.{end}") for end in ("check", "model", "csv")]
+        command = [sys.executable, "-c", RUN, *paths]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+    with start("undisturbed") as whole:
+        assert len(whole.stdout.read().split()) == 40
+    with start("killed") as killed:
+        for line in killed.stdout:
+            if line.strip() == "17":
+                killed.send_signal(signal.SIGKILL)
+    assert killed.returncode == -signal.SIGKILL
+    assert not (tmp_path / "killed.model").exists()
+    with start("killed") as resumed:
+        epochs = [int(epoch) for epoch in resumed.stdout.read().split()]
+    assert 1 < epochs[0] <= 41
+    assert epochs[-1:] in ([40], [])
+    one, two = (torch.load(tmp_path / f"{n}.model") for n in ("undisturbed", "killed"))
+    assert all(torch.equal(one[name], two[name]) for name in one)
+    assert History.load(tmp_path / "killed.csv") == History.load(tmp_path / "undisturbed.csv")
+
+
+def test_a_finished_checkpoint_returns_the_same_run(tmp_path):
+    first = train(checkpoint=tmp_path / "c")
+    again = train(checkpoint=tmp_path / "c")
+    assert first[1] == again[1]
+    for a, b in zip(first[0].parameters(), again[0].parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_checkpoints_of_other_runs_and_damaged_ones_are_refused(tmp_path):
+    path = tmp_path / "c"
+    train(checkpoint=path)
+    with pytest.raises(ValueError, match="another weight_decay, seed"):
+        train(checkpoint=path, weight_decay=0.3, seed=5)
+    with pytest.raises(ValueError, match="another data"):
+        train(checkpoint=path, dataset=CLOUDS.with_random_labels(seed=0))
+    path.write_bytes(path.read_bytes()[:500])
+    with pytest.raises(ValueError, match="no checkpoint of `fit`"):
+        train(checkpoint=path)
+    torch.save({"epoch": 3}, path)
+    with pytest.raises(ValueError, match="no checkpoint of `fit`"):
+        train(checkpoint=path)
+    path.write_bytes(pickle.dumps(print, protocol=2))
+    with pytest.raises(ValueError, match="no checkpoint of `fit`"):
+        train(checkpoint=path)

@@ -1,0 +1,160 @@
+"""Minority collapse, in the layer-peeled model and in networks."""
+
+import copy
+
+import pytest
+import torch
+
+from ncourse.claims import Recording
+from ncourse.data import digits, gaussian_mixture
+from ncourse.papers import fang2021
+
+RECORDED = "notebooks/recorded/04-fang2021.json"
+NETWORKS = {
+    "kind": ["constrained"] * 4 + ["ordinary"] * 4,
+    "ratio": [1, 3, 10, 30] * 2,
+    "minority": [-0.111, -0.022, 0.26, 0.93, -0.117, -0.066, 0.01, 0.1],
+    "majority": [-0.111, -0.158, -0.19, -0.22, -0.117, -0.14, -0.15, -0.15],
+    "minority_accuracy": [0.985, 0.94, 0.7, 0.2, 0.985, 0.96, 0.92, 0.7],
+    "majority_accuracy": [0.985] * 8,
+    "train_accuracy": [1.0] * 8,
+}
+
+
+@pytest.fixture(scope="module")
+def peeled():
+    return fang2021.peeled(seed=3)
+
+
+@pytest.fixture
+def run(peeled):
+    return copy.deepcopy({"peeled": peeled, "networks": NETWORKS})
+
+
+def verdicts(tables):
+    return [claim.holds for claim in fang2021.claims(tables)]
+
+
+def test_the_model_merges_its_minority(run):
+    assert verdicts(run) == [True] * 5
+    table = run["peeled"]
+    row = table["ratio"].index(30)
+    assert table["majority_norm"][row] > 3 * table["minority_norm"][row]
+
+
+R = {ratio: row for row, ratio in enumerate(fang2021.PEELED_RATIOS)}
+
+
+@pytest.mark.parametrize(
+    ("claim", "table", "column", "row", "value"),
+    [
+        (0, "peeled", "minority", R[1], -0.1),
+        (0, "peeled", "minority", R[5], 0.0),  # not rising
+        (0, "peeled", "minority", R[30], 0.95),
+        (0, "peeled", "majority", R[30], 0.5),  # everything merges, not the minority
+        (0, "peeled", "gap", R[7], 1e-3),
+        (1, "peeled", "minority", R[13], 0.999),
+        (1, "peeled", "minority", R[12], 0.995),
+        (2, "networks", "minority", 0, -0.05),
+        (2, "networks", "minority", 1, 0.3),
+        (2, "networks", "minority", 2, 0.5),
+        (2, "networks", "majority", 3, 0.3),
+        (3, "networks", "minority", 7, 0.6),
+        (3, "networks", "minority", 7, -0.05),
+        (3, "networks", "minority", 6, 0.2),
+        (4, "networks", "minority_accuracy", 0, 0.6),
+        (4, "networks", "minority_accuracy", 3, 0.7),
+        (4, "networks", "majority_accuracy", 3, 0.5),
+    ],
+)
+def test_a_false_run_breaks_its_claim_and_no_other(run, claim, table, column, row, value):
+    run[table][column][row] = value
+    expected = [True] * 5
+    expected[claim] = False
+    assert verdicts(run) == expected
+
+
+def test_a_constrained_network_that_does_not_merge_breaks_both_claims(run):
+    run["networks"]["minority"][3] = 0.5
+    assert verdicts(run) == [True, True, False, False, True]
+
+
+@pytest.mark.parametrize("ratio", [1, 4, 50])
+def test_imbalanced_keeps_half_the_classes_whole(ratio):
+    data = digits()
+    uneven = fang2021.imbalanced(data, ratio, seed=0)
+    largest = int(data.labels.bincount().min())
+    small = max(1, round(largest / ratio))
+    assert uneven.labels.bincount().tolist() == [largest] * 5 + [small] * 5
+    assert torch.equal(uneven.test_inputs, data.test_inputs)
+    # Each kept row is one of the data set's, with its label.
+    at = (data.inputs == uneven.inputs[-1]).flatten(1).all(1)
+    assert (data.labels[at] == uneven.labels[-1]).all()
+    assert at.any()
+
+
+def test_imbalanced_depends_on_the_seed_only():
+    first, second, other = (fang2021.imbalanced(digits(), 10, seed=s) for s in (0, 0, 1))
+    assert torch.equal(first.inputs, second.inputs)
+    assert not torch.equal(first.inputs, other.inputs)
+
+
+@pytest.mark.parametrize(("classes", "ratio"), [(3, 10), (6, 0)])
+def test_imbalanced_refuses_what_has_no_meaning(classes, ratio):
+    with pytest.raises(ValueError, match="at least 4 and 1"):
+        fang2021.imbalanced(gaussian_mixture(classes, 5), ratio, seed=0)
+
+
+def test_constrained_norms_are_what_they_say():
+    model = fang2021._Constrained(6, 4, seed=0)
+    inputs = torch.randn(20, 6)
+    features = model.features(inputs)
+    assert features.square().sum(1).tolist() == pytest.approx([5.0] * 20, rel=1e-5)
+    # Whatever the stored weight, the logits are those of rows with mean squared norm 1.
+    with torch.no_grad():
+        before = model.classifier(features)
+        model.classifier.weight.mul_(7)
+    torch.testing.assert_close(model.classifier(features), before)
+    scaled = torch.linalg.lstsq(features, before).solution.T
+    assert scaled.square().sum(1).mean().item() <= 1 + 1e-4
+    assert model.classifier.bias is None
+
+
+def test_minority_is_the_second_half_whatever_the_sizes():
+    weight = torch.eye(6, dtype=torch.float64)
+    weight[5] = weight[4] = weight[3]
+    assert fang2021._cosines(weight, 3) == pytest.approx((1.0, 0.0))
+
+
+def test_a_small_run_has_the_columns_of_the_table():
+    data = gaussian_mixture(4, 6, separation=3.0)
+    for constrained in (True, False):
+        row = fang2021.train(data, 5, seed=0, constrained=constrained, epochs=3)
+        assert list(row) == list(NETWORKS)
+        assert row["majority_accuracy"] > 0.8
+
+
+@pytest.mark.parametrize(("scale", "says"), [("paper", "unknown"), ("big", "only 'laptop'")])
+def test_unknown_scales_are_refused(scale, says):
+    with pytest.raises(ValueError, match=says):
+        fang2021.experiment(scale)
+
+
+def test_other_data_are_reported(monkeypatch):
+    monkeypatch.setattr(fang2021, "networks", lambda dataset, *, seed: NETWORKS)
+    data = gaussian_mixture(4, 6)
+    outcome = fang2021.experiment(seed=1, data=data)
+    assert outcome.data == data.card
+    assert not any(claim.binding for claim in outcome.claims)
+    assert all(claim.binding for claim in fang2021.experiment(seed=1).claims)
+
+
+def test_recording_is_what_the_code_gives():
+    recording = Recording.load(RECORDED)
+    assert all(claim.holds for outcome in recording.outcomes for claim in outcome.claims)
+    outcome = recording.outcomes[0]
+    assert outcome.data == digits().card
+    again = fang2021.peeled(seed=outcome.seed)
+    assert again["minority"] == pytest.approx(outcome.tables["peeled"]["minority"], abs=1e-4)
+    net = fang2021.train(digits(), 30, seed=outcome.seed, constrained=True)
+    assert net["minority"] == pytest.approx(outcome.tables["networks"]["minority"][3], abs=0.1)
