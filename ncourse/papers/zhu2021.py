@@ -70,6 +70,7 @@ ENERGY = 1.0  # mean ||w||^2 of a fixed classifier
 
 ZHU = "Zhu et al. 2021"
 COURSE = "This course, proof in chapter 4"
+MEASURED = "This course, measured"
 
 
 def experiment(scale: str = "laptop", *, seed: int = 0, data: Dataset | None = None) -> Outcome:
@@ -178,7 +179,7 @@ def norms(*, seed: int) -> Table:
     )
     table: Table = {name: [] for name in columns}
     for ratio in (1 / 25, 1.0, 25.0):
-        for exponent in torch.linspace(-5, math.log10(0.07), 9).tolist():
+        for exponent in torch.linspace(math.log10(7e-6), math.log10(0.07), 9).tolist():
             penalty = 10**exponent
             model = replace(
                 MODEL, lambda_w=penalty * math.sqrt(ratio), lambda_h=penalty / math.sqrt(ratio)
@@ -496,7 +497,7 @@ def claims(tables: Mapping[str, Table]) -> tuple[Claim, ...]:
             "within 1e-6; with the Frobenius norm it is off by 0.01 or more",
             formula <= 1e-6 and frobenius >= 0.01,
             {"largest difference": formula},
-            COURSE,
+            "This course: an eigenvalue by proof in chapter 4; that it is the least, measured",
             {"with the Frobenius norm": frobenius},
         ),
         Claim(
@@ -507,7 +508,7 @@ def claims(tables: Mapping[str, Table]) -> tuple[Claim, ...]:
             and min(row["least"] for row in tight) >= 0.03
             and max(row["greatest"] for row in roomy) <= 1e-9,
             {"distance from the saddle's loss": stuck},
-            COURSE,
+            MEASURED,
             {"gap with room": max(row["greatest"] for row in roomy)},
         ),
         Claim(
