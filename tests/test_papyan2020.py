@@ -76,6 +76,7 @@ FALSE_RUNS = {
         lambda t: t["random labels"]["train_error"].__setitem__(-1, 0.1),
         lambda t: stall(t["random labels"], "nc1"),
         lambda t: collapse(t["random labels"], "test_nc1"),
+        lambda t: collapse(t["random labels, no weight decay"], "nc1"),
     ],
     7: [lambda t: stall(t["cnn"], "nc1"), lambda t: collapse(t["cnn, no weight decay"], "nc1")],
     8: [

@@ -37,7 +37,12 @@ def _cosine_formula(answer: Answer) -> str | None:
         value = answer(count)
         if message := wrong_number(value):
             return message
-        if not math.isclose(value, -1 / (count - 1), abs_tol=1e-9):
+        if count > 3 and math.isclose(value, math.cos(2 * math.pi / count), abs_tol=1e-6):
+            return (
+                "That is the angle between neighbours on a circle. A polygon's corners are not "
+                "equiangular: leave the plane."
+            )
+        if not math.isclose(value, -1 / (count - 1), rel_tol=1e-5):
             return f"Right for K = 3, but for K = {count} you get {value:.4g}."
     return None
 
@@ -114,6 +119,16 @@ def _kept_singular_values(vectors):
     return u @ torch.diag(s) @ vh
 
 
+def _not_centred_first(vectors):
+    count = len(vectors)
+    u, _, vh = torch.linalg.svd(vectors, full_matrices=False)
+    return math.sqrt(count / (count - 1)) * (u @ vh - (u @ vh).mean(0))
+
+
+def _normalised_first(vectors):
+    return nearest_simplex(_centre_and_normalise(vectors))
+
+
 def _some_simplex(vectors):
     generator = torch.Generator().manual_seed(0)
     return simplex_etf(*vectors.shape, generator=generator, dtype=vectors.dtype)
@@ -131,6 +146,7 @@ def _nearest_is_simplex(answer: Answer) -> str | None:
         result = answer(vectors)
         if message := wrong_kind(result, tuple(given.shape)):
             return message
+        result = result.double()
         if not torch.equal(vectors, given):
             return "Your function changes the vectors it was given. Work on a copy."
         if torch.allclose(result, given - given.mean(0)):
@@ -157,8 +173,16 @@ def _nearest_is_simplex(answer: Answer) -> str | None:
 def _nearest_is_nearest(answer: Answer) -> str | None:
     for vectors in _clouds():
         best = (vectors - nearest_etf(vectors)).norm()
-        distance = (vectors - answer(vectors)).norm()
-        if distance > best + 1e-6:
+        result = answer(vectors.clone()).double()
+        distance = (vectors - result).norm()
+        if distance > best + 1e-5:
+            if torch.allclose(result, _not_centred_first(vectors), atol=1e-5):
+                return "That is a simplex, but not the nearest: you did not centre before the SVD."
+            if torch.allclose(result, _normalised_first(vectors), atol=1e-5):
+                return (
+                    "That is a simplex, but not the nearest: you normalised the rows before the "
+                    "SVD. The vectors are to be approximated as they are."
+                )
             return (
                 f"That is a simplex, but not the nearest: yours is {distance:.3f} away, another "
                 f"{best:.3f}. Which rotation does the data ask for?"
@@ -195,17 +219,18 @@ def _grown(answer: Answer) -> str | None:
         grown = answer(basis.clone(), direction.clone())
         if message := wrong_kind(grown, (count + 1, dim)):
             return message
-        if not torch.allclose(grown[:count], basis, atol=1e-9):
+        grown = grown.double()
+        if not torch.allclose(grown[:count], basis, atol=1e-6):
             return (
                 "The old rows have changed. Growing must leave them exactly where they are: that "
                 "is what keeps the old classes in place."
             )
-        if (grown[:count] @ grown[count]).abs().max() > 1e-9:
+        if (grown[:count] @ grown[count]).abs().max() > 1e-6:
             return (
                 "The new row is not orthogonal to the old ones. Subtract its component along each "
                 "old row."
             )
-        if (grown[count].norm() - 1).abs() > 1e-9:
+        if (grown[count].norm() - 1).abs() > 1e-6:
             return "The new row is orthogonal to the old ones, but its length is not one."
     return None
 
@@ -227,7 +252,7 @@ def _random_points(num_vectors, dim):
 
 
 def _crowded(answer: Answer) -> str | None:
-    for count, dim in ((5, 3), (6, 3), (9, 7), (16, 8)):
+    for count, dim in ((2, 4), (5, 3), (6, 3), (9, 7), (16, 8)):
         vectors = answer(count, dim)
         if message := wrong_kind(vectors, (count, dim)):
             return message
@@ -264,6 +289,7 @@ EXERCISES = (
             Mistake(lambda num_classes: 1 / (num_classes - 1), "Sign?"),
             Mistake(lambda num_classes: -1 / num_classes, "no cosine with itself"),
             Mistake(lambda num_classes: 360 / num_classes, "no cosine. An angle in degrees"),
+            Mistake(lambda num_classes: math.cos(2 * math.pi / num_classes), "leave the plane"),
         ),
     ),
     Exercise(
@@ -301,7 +327,9 @@ EXERCISES = (
             Mistake(_centre_and_normalise, "Your cosines are not all"),
             Mistake(_no_centre_after, "right angles"),
             Mistake(_kept_singular_values, "Leave the singular values"),
-            Mistake(_some_simplex, "not the nearest"),
+            Mistake(_not_centred_first, "did not centre before"),
+            Mistake(_normalised_first, "normalised the rows before"),
+            Mistake(_some_simplex, "Which rotation"),
         ),
     ),
     Exercise(

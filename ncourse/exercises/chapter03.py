@@ -48,6 +48,19 @@ def _not_centred(features, labels):
     return (within / means.square().sum(1).mean()).item()
 
 
+def _centred_at_samples(features, labels):
+    means = _means(features, labels)
+    within = (features - means[labels]).square().sum(1).mean()
+    return (within / (means - features.mean(0)).square().sum(1).mean()).item()
+
+
+def _classes_first(features, labels):
+    means = _means(features, labels)
+    spread = (features - means[labels]).square().sum(1)
+    within = torch.stack([spread[labels == k].mean() for k in range(len(means))]).mean()
+    return (within / (means - means.mean(0)).square().sum(1).mean()).item()
+
+
 def _ratio_of_clouds(answer: Answer) -> str | None:
     features, labels = _clouds()
     value = answer(features.clone(), labels.clone())
@@ -61,6 +74,9 @@ def _ratio_of_clouds(answer: Answer) -> str | None:
         "over samples in one and the mean over classes in the other.",
         _not_centred: "Your class means are not centred: shift all features by a constant and your "
         "number changes. Subtract the mean of the class means first.",
+        _centred_at_samples: "You centre the class means at the mean of all *samples*. The global "
+        "mean of NC1 is the mean of the class means.",
+        _classes_first: "You average within each class first. Here every *sample* counts the same.",
     }
     for wrong, message in near.items():
         if math.isclose(float(value), wrong(features, labels), rel_tol=1e-5):
@@ -97,6 +113,16 @@ def _smallest(train_error):
     return int(torch.tensor(train_error).argmin()) + 1
 
 
+def _from_then_on(train_error):
+    zero = [i for i, error in enumerate(train_error, 1) if error == 0]
+    blip = max((i for i, error in enumerate(train_error, 1) if error > 0), default=0)
+    return next((i for i in zero if i > blip), None)
+
+
+def _nearly_zero(train_error):
+    return next((i for i, error in enumerate(train_error, 1) if error < 1e-3), None)
+
+
 def _terminal(answer: Answer) -> str | None:
     got = answer([0.4, 0.1, 0.005, 0.0, 0.0, 0.0])
     if got == 3:
@@ -106,11 +132,22 @@ def _terminal(answer: Answer) -> str | None:
         )
     if got != 4:
         return f"For errors 0.4, 0.1, 0.005, 0, 0, 0 you get {got}; the fourth epoch is the first."
+    got = answer([0.4, 0.0007, 0.0, 0.0007, 0.0])
+    if got == 2:
+        return "One image in 1,400 is an error of 0.0007, which is not 0."
+    if got != 3:
+        return (
+            f"For errors 0.4, 0.0007, 0, 0.0007, 0 you get {got}. A later blip does not move the "
+            "*first* epoch at 0: it is the third."
+        )
     return None
 
 
 def _never_terminal(answer: Answer) -> str | None:
-    got = answer([0.4, 0.2, 0.1])
+    try:
+        got = answer([0.4, 0.2, 0.1])
+    except (ValueError, IndexError, StopIteration):
+        return "The error 0.4, 0.2, 0.1 never reaches zero, and your function stops. Return None."
     if got is not None:
         return f"The error 0.4, 0.2, 0.1 never reaches zero, yet you return {got}. Return None."
     return None
@@ -149,6 +186,8 @@ def _decisions(answer: Answer) -> str | None:
     value = answer(features.clone(), labels.clone(), logits.clone())
     if message := wrong_number(value):
         return message
+    if float(value) > 1:
+        return "That is a count. NC4 is a fraction: divide by the number of samples."
     near = {
         _against_labels: "You compare the nearest mean with the *label*. NC4 asks whether the "
         "nearest mean and the network agree, right or wrong.",
@@ -158,10 +197,10 @@ def _decisions(answer: Answer) -> str | None:
         "They differ as soon as means have different lengths.",
     }
     for wrong, message in near.items():
-        if math.isclose(float(value), wrong(features, labels, logits), abs_tol=1e-9):
+        if math.isclose(float(value), wrong(features, labels, logits), abs_tol=1e-5):
             return message
     truth = mismatch(features, labels, logits)
-    if not math.isclose(float(value), truth, abs_tol=1e-9):
+    if not math.isclose(float(value), truth, abs_tol=1e-5):
         return f"On three overlapping clouds you get {float(value):.4g}; it is {truth:.4g}."
     return None
 
@@ -188,7 +227,7 @@ def _difference(train_error, nc1):
 
 
 def _fall(answer: Answer) -> str | None:
-    error, nc1 = [0.5, 0.1, 0.0, 0.0], [12.0, 6.0, 3.0, 0.5]
+    error, nc1 = [0.5, 0.1, 0.0, 0.01, 0.0], [12.0, 6.0, 3.0, 0.25, 0.5]
     value = answer(list(error), list(nc1))
     if message := wrong_number(value):
         return message
@@ -197,6 +236,8 @@ def _fall(answer: Answer) -> str | None:
         "still falls, and says nothing about the terminal phase.",
         1 / 6: "You divide the end by the start. The factor of the fall is the other way up.",
         2.5: "A difference depends on the scale of NC1. Take the ratio.",
+        12.0: "Both ends count: NC1 at the *first* epoch at zero error, over NC1 at the *last* "
+        "epoch, not over its smallest value.",
     }
     for wrong, message in near.items():
         if math.isclose(float(value), wrong, rel_tol=1e-6):
@@ -207,7 +248,10 @@ def _fall(answer: Answer) -> str | None:
 
 
 def _no_fall(answer: Answer) -> str | None:
-    value = answer([0.5, 0.1], [12.0, 6.0])
+    try:
+        value = answer([0.5, 0.1], [12.0, 6.0])
+    except (ValueError, IndexError, StopIteration):
+        return "Training error never reaches zero here, and your function stops. Return None."
     if value is not None:
         return f"Training error never reaches zero, yet you return {value}. Return None."
     return None
@@ -227,6 +271,12 @@ def _test_means(train_features, train_labels, test_features, test_labels):
     return within_over_between(test_features, test_labels)
 
 
+def _scaled_by_test_means(train_features, train_labels, test_features, test_labels):
+    means, own = _means(train_features, train_labels), _means(test_features, test_labels)
+    within = (test_features - means[test_labels]).square().sum(1).mean()
+    return (within / (own - own.mean(0)).square().sum(1).mean()).item()
+
+
 def _unscaled(train_features, train_labels, test_features, test_labels):
     means = _means(train_features, train_labels)
     return (test_features - means[test_labels]).square().sum(1).mean().item()
@@ -234,21 +284,24 @@ def _unscaled(train_features, train_labels, test_features, test_labels):
 
 def _test_cloud(answer: Answer) -> str | None:
     train, labels = _clouds(spread=0.1)
-    test = train + torch.linspace(-1, 1, 5, dtype=torch.float64)
-    value = answer(train.clone(), labels.clone(), test.clone(), labels.clone())
+    every_second = torch.arange(0, 60, 2)
+    test = (1.3 * train + torch.linspace(-1, 1, 5, dtype=torch.float64))[every_second]
+    test_labels = labels[every_second]
+    value = answer(train.clone(), labels.clone(), test.clone(), test_labels.clone())
     if message := wrong_number(value):
         return message
-    arguments = (train, labels, test, labels)
-    if math.isclose(float(value), _test_means(*arguments), rel_tol=1e-6):
+    arguments = (train, labels, test, test_labels)
+    if math.isclose(float(value), _test_means(*arguments), rel_tol=1e-5):
         return (
-            "You measure test samples around their own class means (or the training samples). Here "
-            "all test samples are shifted by one vector; a measure of *test* collapse must see it. "
-            "Use the training means."
+            "You measure test samples around their own class means. Here all of them are shifted "
+            "by one vector, and a measure of *test* collapse must see that. Use the training means."
         )
-    if math.isclose(float(value), _unscaled(*arguments), rel_tol=1e-6):
+    if math.isclose(float(value), _scaled_by_test_means(*arguments), rel_tol=1e-5):
+        return "You divide by the spread of the *test* means. The yardstick is the training means'."
+    if math.isclose(float(value), _unscaled(*arguments), rel_tol=1e-5):
         return "Scale all features by 2: your number grows 4-fold. Divide by the means' spread."
     truth = spread_of_test(*arguments)
-    if not math.isclose(float(value), truth, rel_tol=1e-6):
+    if not math.isclose(float(value), truth, rel_tol=1e-5):
         return f"On shifted clouds you get {float(value):.4g}; it is {truth:.4g}."
     return None
 
@@ -257,7 +310,7 @@ def _agrees_with_trace_ratio(answer: Answer) -> str | None:
     train, labels = _clouds()
     value = answer(train, labels, train, labels)
     truth = measure(train, labels, torch.eye(3, 5, dtype=torch.float64)).trace_ratio
-    if not math.isclose(float(value), truth, rel_tol=1e-6):
+    if not math.isclose(float(value), truth, rel_tol=1e-5):
         return "With the training set as test set it must be the trace ratio of exercise 3.1."
     return None
 
@@ -280,6 +333,8 @@ EXERCISES = (
             Mistake(_around_everything, "mean of *all* samples"),
             Mistake(_not_averaged, "sum over K classes"),
             Mistake(_not_centred, "not centred"),
+            Mistake(_centred_at_samples, "mean of all *samples*. The"),
+            Mistake(_classes_first, "within each class first"),
         ),
     ),
     Exercise(
@@ -296,7 +351,10 @@ EXERCISES = (
         "forgive.",
         (
             Mistake(_counted_from_zero, "count from 0"),
-            Mistake(_smallest, "never reaches zero"),
+            Mistake(_smallest, "yet you return 3"),
+            Mistake(_from_then_on, "later blip"),
+            Mistake(_nearly_zero, "which is not 0"),
+            Mistake(lambda train_error: train_error.index(0) + 1, "your function stops"),
         ),
     ),
     Exercise(
@@ -316,6 +374,10 @@ EXERCISES = (
             Mistake(_error_of_network, "training error"),
             Mistake(_agreement, "fraction that agrees"),
             Mistake(_inner_product, "largest inner product"),
+            Mistake(
+                lambda features, labels, logits: 60 * mismatch(features, labels, logits),
+                "That is a count",
+            ),
         ),
     ),
     Exercise(
@@ -334,6 +396,14 @@ EXERCISES = (
             Mistake(_from_the_start, "from the first epoch on"),
             Mistake(_upside_down, "other way up"),
             Mistake(_difference, "Take the ratio"),
+            Mistake(
+                lambda train_error, nc1: nc1[list(train_error).index(0)] / min(nc1),
+                "smallest value",
+            ),
+            Mistake(
+                lambda train_error, nc1: nc1[list(train_error).index(0)] / nc1[-1],
+                "your function stops",
+            ),
         ),
     ),
     Exercise(
@@ -352,6 +422,7 @@ EXERCISES = (
         (
             Mistake(_test_means, "Use the training means"),
             Mistake(_unscaled, "Divide by the means"),
+            Mistake(_scaled_by_test_means, "spread of the *test* means"),
         ),
     ),
 )

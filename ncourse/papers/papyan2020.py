@@ -66,7 +66,8 @@ def experiment(scale: str = "laptop", *, seed: int = 0, data: Dataset | None = N
 
     Returns:
         An `Outcome` whose tables are one history per run ("weight decay 5e-3", "weight decay 5e-4",
-        "no weight decay", "random labels", "cnn", "cnn, no weight decay").
+        "no weight decay", "random labels", "random labels, no weight decay", "cnn", "cnn, no
+        weight decay").
 
     Raises:
         ValueError: for an unknown scale; "paper" is refused with the settings that are known.
@@ -85,7 +86,8 @@ def experiment(scale: str = "laptop", *, seed: int = 0, data: Dataset | None = N
     for name, weight_decay in WEIGHT_DECAYS.items():
         tables[name] = train(dataset, sizes, weight_decay=weight_decay, seed=seed)
     shuffled = dataset.with_random_labels(seed=seed)
-    tables["random labels"] = train(shuffled, sizes, weight_decay=5e-3, seed=seed)
+    for name, weight_decay in (("random labels", 5e-3), ("random labels, no weight decay", 0.0)):
+        tables[name] = train(shuffled, sizes, weight_decay=weight_decay, seed=seed)
     for name, weight_decay in (("cnn", 5e-3), ("cnn, no weight decay", 0.0)):
         tables[name] = train(dataset, sizes, weight_decay=weight_decay, seed=seed, cnn=True)
     outcome = Outcome("papyan2020", scale, seed, dataset.card, claims(tables), tables)
@@ -175,7 +177,8 @@ def _of_class(passed: Features, k: int) -> Tensor:
 
 def claims(tables: Mapping[str, Table]) -> tuple[Claim, ...]:
     """What the tables of `experiment` assert; a pure function, so that false runs can be tried."""
-    main, noise = tables["weight decay 5e-3"], tables["random labels"]
+    main, none = tables["weight decay 5e-3"], tables["no weight decay"]
+    noise = tables["random labels"]
     fall = {name: _falls(table) for name, table in tables.items()}
     nc1, nc1_none = fall["weight decay 5e-3"]["nc1"], fall["no weight decay"]["nc1"]
     nc1_small = fall["weight decay 5e-4"]["nc1"]
@@ -221,27 +224,32 @@ def claims(tables: Mapping[str, Table]) -> tuple[Claim, ...]:
             {"none": nc1_none, "5e-3": nc1},
         ),
         Claim(
-            "Collapsing costs no test accuracy: it does not fall from the first epoch at zero "
-            "training error to the end. With random labels the same training leaves the test error "
-            "above 0.8",
+            "Test error does not rise from the first epoch at zero training error to the end. With "
+            "random labels it stays above 0.8",
             _at_terminal(main, "test_error") >= main["test_error"][-1]
             and noise["test_error"][-1] > 0.8,
             {
                 "test error at zero training error": _at_terminal(main, "test_error"),
                 "test error at the end": main["test_error"][-1],
+                "without weight decay": none["test_error"][-1],
             },
-            SOURCE,
+            COURSE,
             {"random labels, test error at the end": noise["test_error"][-1]},
         ),
         Claim(
             "Labels need not mean anything: with random labels training error still reaches zero "
-            "and NC1 then still falls at least 3-fold, while on test images NC1 does not fall",
+            "and NC1 then still falls at least 3-fold; without weight decay less than 2-fold, "
+            "and on test images it does not fall",
             noise["train_error"][-1] == 0
             and fall["random labels"]["nc1"] >= 3
-            and fall["random labels"]["test_nc1"] < 1.5,
+            and fall["random labels, no weight decay"]["nc1"] < 2
+            and fall["random labels"]["test_nc1"] < 1,
             {"NC1 on training images falls by": fall["random labels"]["nc1"]},
             COURSE,
-            {"NC1 on test images falls by": fall["random labels"]["test_nc1"]},
+            {
+                "without weight decay": fall["random labels, no weight decay"]["nc1"],
+                "on test images": fall["random labels"]["test_nc1"],
+            },
         ),
         Claim(
             "A convolutional network goes the same way more slowly: NC1 falls at least 2.5-fold in "
@@ -252,7 +260,7 @@ def claims(tables: Mapping[str, Table]) -> tuple[Claim, ...]:
             {"CNN without weight decay": fall["cnn, no weight decay"]["nc1"]},
         ),
         Claim(
-            "Test features do not collapse: at the end NC1 on test images is at least 10 times NC1 "
+            "Test features do not follow: at the end NC1 on test images is at least 10 times NC1 "
             "on training images; at the first epoch at zero error less than 3 times",
             main["test_nc1"][-1] >= 10 * main["nc1"][-1]
             and _at_terminal(main, "test_nc1") < 3 * _at_terminal(main, "nc1"),
