@@ -1,0 +1,174 @@
+"""Tirer and Bruna 2022 and the other definitions: each claim can fail."""
+
+import copy
+
+import pytest
+import torch
+
+from ncourse.data import gaussian_mixture
+from ncourse.metrics import measure
+from ncourse.papers import tirer2022
+
+
+@pytest.fixture(scope="module")
+def outcome():
+    return tirer2022.experiment(seed=1)
+
+
+@pytest.fixture
+def tables(outcome):
+    return copy.deepcopy(dict(outcome.tables))
+
+
+def verdicts(tables):
+    return [claim.holds for claim in tirer2022.claims(tables)]
+
+
+def put(table, column, row, value):
+    return lambda tables: tables[table][column].__setitem__(row, value)
+
+
+def network(name, column, value, convention="papyan"):
+    """Overwrite one entry of the table "networks"."""
+
+    def spoil(tables):
+        table = tables["networks"]
+        row = list(zip(table["network"], table["convention"], strict=True)).index(
+            (name, convention)
+        )
+        table[column][row] = value
+
+    return spoil
+
+
+def alike(name, column):
+    """All conventions read the same."""
+    return lambda tables: [
+        network(name, column, 1.0, convention)(tables)
+        for convention in ("papyan", "zhu", "jacot", "wu")
+    ]
+
+
+def inverse(span, column, value):
+    def spoil(tables):
+        table = tables["inverses"]
+        table[column] = [
+            value if row == span else old
+            for row, old in zip(table["span"], table[column], strict=True)
+        ]
+
+    return spoil
+
+
+FALSE_RUNS = {
+    0: [
+        put("dials", "nc1", 2, 0.6),
+        put("dials", "nc3", 2, 1e-6),
+        put("dials", "nc3", -1, 0.0),
+    ],
+    1: [
+        alike("d = 256", "nc1"),
+        network("d = 256", "nc1", 0.19, "jacot"),
+        network("d = 256", "pinv_trace", 9.0, "wu"),
+    ],
+    2: [
+        alike("thinned", "pinv_trace"),
+        alike("thinned", "trace_ratio"),
+        network("d = 256", "cdnv", 9.0, "wu"),
+    ],
+    3: [
+        network("d = 32", "cdnv", 9.0),
+        network("d = 32", "vci", 0.0),
+        network("d = 256, epoch 5", "vci", 0.0),
+    ],
+    4: [network("thinned", "split", 0.01, "wu"), network("thinned", "split", 0.0, "zhu")],
+    5: [put("simplex factor", "factor", 0, 1.0), put("simplex factor", "factor", 1, 1.1)],
+    6: [
+        put("stretched", "after", 0, 1.0),
+        lambda t: put("stretched", "after", 3, t["stretched"]["before"][3])(t),
+    ],
+    7: [
+        put("spreads", "one_pass", 4, 0.1),
+        put("spreads", "one_pass", 1, 0.1),
+        put("spreads", "measure", 5, 1e-5),
+    ],
+    8: [
+        inverse(1000.0, "default", 0.9),
+        inverse(1000.0, "generous", 0.5),
+        inverse(10.0, "default", 1.1),
+        inverse(1000.0, "measure", 1.1),
+    ],
+    9: [
+        put("duality", "nc3_structure", 3, 1e-3),
+        put("duality", "nc3", -1, 0.0),
+        put("duality", "nc3", 0, 0.1),
+        put("duality", "angle", 2, 1.0),
+    ],
+    10: [
+        put("stream", "stream", 1, 1.0),
+        lambda t: put("stream", "batches", 0, t["stream"]["whole"][0])(t),
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    ("index", "spoil"),
+    [(index, spoil) for index, spoils in FALSE_RUNS.items() for spoil in spoils],
+)
+def test_each_claim_fails_on_a_run_in_which_it_is_false(tables, index, spoil):
+    assert all(verdicts(tables))
+    spoil(tables)
+    assert not verdicts(tables)[index]
+
+
+def test_every_claim_has_a_false_run(tables):
+    assert set(FALSE_RUNS) == set(range(len(verdicts(tables))))
+
+
+def test_own_data_are_reported():
+    outcome = tirer2022.experiment(data=gaussian_mixture(4, 6, train_per_class=40, seed=0))
+    assert outcome.data.name == "gaussian mixture"
+    assert not any(claim.binding for claim in outcome.claims)
+    with pytest.raises(ValueError, match="only 'laptop'"):
+        tirer2022.experiment("paper")
+
+
+@pytest.mark.parametrize("amount", [0.1, 0.3, 0.45, 0.9])
+@pytest.mark.parametrize("name", tirer2022.DIALS)
+def test_a_dial_moves_its_own_metric_alone_to_the_known_value(name, amount):
+    """At amounts the experiment does not use."""
+    state = tirer2022.dial(name, amount)
+    report = measure(state.features, state.labels, state.weight, state.bias)
+    read = dict(
+        zip(
+            tirer2022.DIALS,
+            (report.nc1, report.nc2_equiangular, report.nc3, report.nc4),
+            strict=True,
+        )
+    )
+    assert read.pop(name) == pytest.approx(tirer2022.known(name, amount), abs=1e-9)
+    assert max(read.values()) <= 1e-12
+    # The other half of NC2 belongs to the same dial.
+    assert (report.nc2_equinorm > 1e-3) == (name == "shape")
+
+
+def test_wrong_dials_are_named():
+    with pytest.raises(ValueError, match="'colour'; expected one of spread"):
+        tirer2022.dial("colour", 0.5)
+    with pytest.raises(ValueError, match=r"amount is 1\.5"):
+        tirer2022.dial("spread", 1.5)
+
+
+def test_tail_is_geometric_and_ratio_one_is_balanced():
+    labels = torch.arange(300) % 3
+    assert labels[tirer2022.tail(labels, ratio=25)].bincount().tolist() == [100, 20, 4]
+    assert labels[tirer2022.tail(labels, ratio=1)].bincount().tolist() == [100, 100, 100]
+    unequal = torch.cat([labels, torch.zeros(50, dtype=torch.long)])
+    assert unequal[tirer2022.tail(unequal, ratio=1)].bincount().tolist() == [100, 100, 100]
+
+
+def test_batches_are_stratified_and_disjoint():
+    labels = torch.arange(70) % 3
+    batches = tirer2022.stratified(labels, per_class=5)
+    assert [labels[rows].bincount().tolist() for rows in batches] == [[5, 5, 5]] * 4
+    assert len(set(torch.cat(batches).tolist())) == 60
