@@ -102,5 +102,7 @@ def test_solution_shows_the_reference(capsys):
 
 
 def test_feedback_is_escaped_in_html():
-    feedback = exercises.Feedback("1.1", "not yet", "<b>x</b>")
-    assert "<b>x</b>" not in feedback._repr_mimebundle_()["text/html"]
+    feedback = exercises.Feedback("1.1", "not yet", "<b>x</b> and `a < b`")
+    shown = feedback._repr_mimebundle_()["text/html"]
+    assert "<b>x</b>" not in shown
+    assert "<code>a &lt; b</code>" in shown

@@ -15,6 +15,7 @@ import html
 import importlib
 import inspect
 import math
+import re
 import textwrap
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -93,7 +94,7 @@ class Feedback:
             "text/plain": str(self),
             "text/html": f'<div class="nc-exercise" style="border-left:4px solid {colour};'
             f'padding:.3em .8em;margin:.4em 0"><b>{sign} Exercise {self.exercise}: {self.state}.'
-            f"</b> {html.escape(self.message)}</div>",
+            f"</b> {_code(html.escape(self.message))}</div>",
         }
 
 
@@ -207,6 +208,11 @@ def wrong_number(value: Any) -> str | None:
     except (TypeError, ValueError):
         return f"Your function returns a {type(value).__name__}; a number is needed."
     return None if math.isfinite(number) else f"Your result is {number}."
+
+
+def _code(text: str) -> str:
+    """Words between backticks as HTML code."""
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", text)
 
 
 def _is_stub(answer: Answer) -> bool:
