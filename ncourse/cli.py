@@ -179,7 +179,7 @@ def test() -> None:
     # One worker a notebook: a notebook's cells share a kernel.
     one_worker_each = [*two, "--dist", "loadfile"]
     stages = {
-        "package": [*pytest, *two, "-m", "not browser and not bench"],
+        "package": [*pytest, *two, "-rs", "-m", "not browser and not bench"],
         "notebooks": [*pytest, *notebooks, *one_worker_each, book.src],
         "site": [sys.executable, "-m", "ncourse.cli", "build"],
         "browser": [*pytest, "-m", "browser", "-rs", "tests/site"],
