@@ -1,0 +1,731 @@
+"""Learning classes a few at a time: task streams, a replay buffer, strategies, what is forgotten.
+
+One training loop, `learn`, serves every strategy. A strategy says which old samples it sees again,
+what its loss is, and how it classifies; it never trains anything itself.
+"""
+
+from collections.abc import Callable, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn.functional import cross_entropy, mse_loss, normalize
+from tqdm.auto import tqdm
+
+from ncourse.claims import Table
+from ncourse.data import Dataset
+from ncourse.metrics import measure
+from ncourse.models import Classifier
+from ncourse.simplex import SimplexFrame
+from ncourse.training import Features, extract
+
+__all__ = [
+    "Batch",
+    "DarkExperience",
+    "ExperienceReplay",
+    "FixedSimplex",
+    "Joint",
+    "Learner",
+    "Naive",
+    "ProgressiveCollapse",
+    "ReplayBuffer",
+    "Run",
+    "Strategy",
+    "Stream",
+    "Task",
+    "anytime_accuracy",
+    "backward_transfer",
+    "dot_regression",
+    "final_accuracy",
+    "forgetting",
+    "learn",
+    "mean_directions",
+]
+
+
+# --- streams --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Task:
+    """The samples of a few classes, training and test.
+
+    Attributes:
+        inputs, labels: training samples `(N, ...)` and their labels `(N,)`.
+        test_inputs, test_labels: test samples and labels.
+        classes: the labels that occur, consecutive numbers.
+    """
+
+    inputs: Float[Tensor, "samples ..."]
+    labels: Int[Tensor, " samples"]
+    test_inputs: Float[Tensor, "tests ..."]
+    test_labels: Int[Tensor, " tests"]
+    classes: range
+
+
+@dataclass(frozen=True)
+class Stream:
+    """A data set whose classes come task by task (class-incremental).
+
+    Attributes:
+        name: of the data set and the split.
+        tasks: in order. Classes are renumbered in order of arrival: the first task has labels
+            0, 1, ..., the next goes on from there.
+        class_names: K names, in order of arrival.
+    """
+
+    name: str
+    tasks: tuple[Task, ...]
+    class_names: tuple[str, ...]
+
+    @property
+    def num_classes(self) -> int:
+        """K over all tasks."""
+        return len(self.class_names)
+
+    @classmethod
+    def split(cls, dataset: Dataset, num_tasks: int, *, seed: int | None = None) -> "Stream":
+        """Deal the classes of a data set out to tasks, as evenly as possible.
+
+        Args:
+            dataset: any `Dataset`; each of its classes goes to one task with all its samples.
+            num_tasks: T, from 1 to K. With K not divisible by T the first tasks get one class more.
+            seed: of the order of the classes; None keeps the order of the data set.
+
+        Raises:
+            ValueError: if there are fewer classes than tasks, or fewer than one task.
+        """
+        total = dataset.num_classes
+        if not 1 <= num_tasks <= total:
+            raise ValueError(
+                f"num_tasks is {num_tasks}; {dataset.name} has {total} classes, and each task "
+                f"needs at least one: choose 1 to {total}"
+            )
+        order = torch.arange(total)
+        if seed is not None:
+            order = torch.randperm(total, generator=torch.Generator().manual_seed(seed))
+        arrival = torch.argsort(order)
+        labels, test_labels = arrival[dataset.labels], arrival[dataset.test_labels]
+        tasks = []
+        for chunk in np.array_split(np.arange(total), num_tasks):
+            classes = range(int(chunk[0]), int(chunk[-1]) + 1)
+            mine = (labels >= classes.start) & (labels < classes.stop)
+            tests = (test_labels >= classes.start) & (test_labels < classes.stop)
+            tasks.append(
+                Task(
+                    dataset.inputs[mine],
+                    labels[mine],
+                    dataset.test_inputs[tests],
+                    test_labels[tests],
+                    classes,
+                )
+            )
+        names = tuple(dataset.class_names[int(k)] for k in order)
+        return cls(f"{dataset.name} in {num_tasks} tasks", tuple(tasks), names)
+
+
+class ReplayBuffer:
+    """A class-balanced memory of raw training samples.
+
+    After a task it holds floor(capacity / classes seen) random samples of each class seen, so old
+    classes give up room as new ones come.
+
+    Args:
+        capacity: B, the number of samples it may hold in all.
+    """
+
+    def __init__(self, capacity: int) -> None:
+        if capacity < 0:
+            raise ValueError(f"capacity is {capacity}; expected 0 or more samples")
+        self.capacity = capacity
+        self.inputs = torch.empty(0)
+        self.labels = torch.empty(0, dtype=torch.long)
+        self.logits = torch.empty(0)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def store(
+        self,
+        inputs: Float[Tensor, "samples ..."],
+        labels: Int[Tensor, " samples"],
+        logits: Float[Tensor, "samples classes"],
+        *,
+        num_seen: int,
+        generator: torch.Generator,
+    ) -> None:
+        """Make room for a finished task and keep random samples of its classes.
+
+        Args:
+            inputs: training samples of the task, `(N, ...)`.
+            labels: their labels, `(N,)`.
+            logits: what the model says of them now, `(N, K)`; kept beside them.
+            num_seen: number of classes seen so far, the task's included.
+            generator: of the choice.
+        """
+        per_class = self.capacity // num_seen
+        # A random order once, on entry, makes "the first per_class" a random choice for ever.
+        order = torch.randperm(len(labels), generator=generator)
+        if len(self):
+            inputs = torch.cat([self.inputs, inputs[order]])
+            labels = torch.cat([self.labels, labels[order]])
+            logits = torch.cat([self.logits, logits[order]])
+        else:
+            inputs, labels, logits = inputs[order], labels[order], logits[order]
+        rank = torch.nn.functional.one_hot(labels, num_seen).cumsum(0)
+        keep = rank.gather(1, labels[:, None]).squeeze(1) <= per_class
+        self.inputs, self.labels, self.logits = inputs[keep], labels[keep], logits[keep]
+
+    def draw(self, size: int, generator: torch.Generator) -> Int[Tensor, " size"]:
+        """Indices of `size` stored samples, drawn with replacement."""
+        return torch.randint(len(self), (size,), generator=generator)
+
+
+# --- what a strategy sees -------------------------------------------------------------------------
+
+
+@dataclass
+class Learner:
+    """The state of a run, which strategies read and a few of them write.
+
+    Attributes:
+        model: the network; its classifier has a row for every class of the stream from the start.
+        buffer: the stored samples.
+        generator: of everything random in the run.
+        num_seen: classes seen so far, the current task's included.
+        teacher: a frozen copy of the network at the end of the last task, None in the first.
+        frame: the simplex of a strategy that keeps one.
+        targets: `(num_seen, d)` unit vectors that features are pulled to, if any.
+    """
+
+    model: Classifier
+    buffer: ReplayBuffer
+    generator: torch.Generator
+    num_seen: int = 0
+    teacher: Classifier | None = None
+    frame: SimplexFrame | None = None
+    targets: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One batch, after the forward passes.
+
+    Attributes:
+        features: `(B, d)`, with gradients.
+        labels: `(B,)`.
+        teacher_features: `(B, d)` of the teacher, without gradients; None where there is none.
+        stored: how many samples at the end of the batch were drawn from the buffer beside it.
+        stored_logits: `(stored, K)`, what the network said of them when they were stored.
+    """
+
+    features: Tensor
+    labels: Tensor
+    teacher_features: Tensor | None
+    stored: int
+    stored_logits: Tensor
+
+
+# --- strategies -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Strategy:
+    """Cross-entropy on a linear classifier, no memory. Other strategies change one thing or two."""
+
+    replay: ClassVar[Literal["none", "beside", "merged", "everything"]] = "none"
+    """Old samples that are trained on again: none, a batch from the buffer *beside* each batch, the
+    buffer *merged* with the task's samples, or *everything* seen so far."""
+    distils: ClassVar[bool] = False
+    """Whether the loss needs the teacher's features."""
+
+    def begin_task(self, learner: Learner, task: Task) -> None:
+        """Called before a task; `learner.num_seen` counts its classes already."""
+
+    def begin_epoch(self, learner: Learner, task: Task, elapsed: float) -> None:
+        """Called before each epoch; `elapsed` is the finished fraction of the task, in [0, 1)."""
+
+    def loss(self, learner: Learner, batch: Batch) -> Float[Tensor, ""]:
+        """The loss of a batch, a scalar."""
+        return cross_entropy(learner.model.classifier(batch.features), batch.labels)
+
+    def end_task(self, learner: Learner, task: Task) -> None:
+        """Called after a task, before its samples go to the buffer."""
+
+    def scores(
+        self, learner: Learner, features: Float[Tensor, "samples features"]
+    ) -> Float[Tensor, "samples seen"]:
+        """One score for each class seen, the largest wins."""
+        return learner.model.classifier(features)[:, : learner.num_seen]
+
+
+@dataclass(frozen=True)
+class Naive(Strategy):
+    """Train on each task as it comes: the lower bound."""
+
+
+@dataclass(frozen=True)
+class Joint(Strategy):
+    """Train on everything seen so far at each task: the upper bound, with no limit on memory."""
+
+    replay: ClassVar = "everything"
+
+
+@dataclass(frozen=True)
+class ExperienceReplay(Strategy):
+    """ER: as many stored samples beside each batch as the batch has, in the same cross-entropy."""
+
+    replay: ClassVar = "beside"
+
+
+@dataclass(frozen=True)
+class DarkExperience(Strategy):
+    """DER++: replay, and stored samples keep the logits they had when they were stored.
+
+    Attributes:
+        weight: of the mean squared distance of the logits.
+
+    Source: Buzzega et al. 2020. There the buffer is a reservoir and two separate batches are drawn
+    from it; here both terms use one batch and the buffer of all other strategies.
+    """
+
+    weight: float = 0.5
+    replay: ClassVar = "beside"
+
+    def loss(self, learner: Learner, batch: Batch) -> Float[Tensor, ""]:
+        """Cross-entropy, and stored samples held to their stored logits."""
+        logits = learner.model.classifier(batch.features)
+        loss = cross_entropy(logits, batch.labels)
+        if batch.stored:
+            loss = loss + self.weight * mse_loss(logits[-batch.stored :], batch.stored_logits)
+        return loss
+
+
+@dataclass(frozen=True)
+class FixedSimplex(Strategy):
+    """NCT: one random simplex for all classes that will ever come, drawn before the first task.
+
+    Features are pulled to the vertex of their class; new classes start from their own mean and are
+    led to the vertex over the epochs of the task. No cross-entropy. The frame needs to know K.
+
+    Attributes:
+        alignment: weight of the pull to the vertex.
+        distillation: weight of the pull to the teacher's feature.
+
+    Source: the baseline in the code of Wang, Yu, Yang, Lin 2025, after Yang et al. 2023
+    (arXiv 2308.01746).
+    """
+
+    alignment: float
+    distillation: float
+    replay: ClassVar = "merged"
+    distils: ClassVar = True
+
+    def begin_task(self, learner: Learner, task: Task) -> None:
+        """Before the first task: draw the frame of all classes."""
+        if learner.frame is None:
+            dim, num_classes = _room_for_all(learner)
+            draw = torch.randn(dim, num_classes, generator=learner.generator)
+            learner.frame = SimplexFrame(torch.linalg.qr(draw).Q.T.contiguous())
+
+    def begin_epoch(self, learner: Learner, task: Task, elapsed: float) -> None:
+        """Move the targets of the new classes on from their means towards their vertices."""
+        assert learner.frame is not None  # set by begin_task
+        targets = learner.frame.vertices[: learner.num_seen].clone()
+        if task.classes.start:
+            new = slice(task.classes.start, task.classes.stop)
+            means = normalize(mean_directions(learner.model, task))
+            targets[new] = normalize(elapsed * targets[new] + (1 - elapsed) * means)
+        learner.targets = targets
+
+    def loss(self, learner: Learner, batch: Batch) -> Float[Tensor, ""]:
+        """The two pulls alone."""
+        return _pulls(self.alignment, self.distillation, learner, batch)
+
+    def end_task(self, learner: Learner, task: Task) -> None:
+        """All targets are vertices."""
+        assert learner.frame is not None
+        learner.targets = learner.frame.vertices[: learner.num_seen]
+
+    def scores(
+        self, learner: Learner, features: Float[Tensor, "samples features"]
+    ) -> Float[Tensor, "samples seen"]:
+        """Cosines with the vertices, up to the feature's length."""
+        return _cosines(features, learner)
+
+
+@dataclass(frozen=True)
+class ProgressiveCollapse(Strategy):
+    """ProNC: a simplex that starts at the first task's class means and grows with each task.
+
+    The first task is plain cross-entropy. From the second on, cross-entropy, a pull of each feature
+    to its vertex, a pull to the teacher's feature, and classification by the nearest vertex.
+
+    Attributes:
+        alignment: lambda_1, weight of the pull to the vertex.
+        distillation: lambda_2, weight of the pull to the teacher's feature.
+
+    Source: Wang, Yu, Yang, Lin 2025 (arXiv 2505.24254), from the authors' code.
+    """
+
+    alignment: float
+    distillation: float
+    replay: ClassVar = "merged"
+    distils: ClassVar = True
+
+    def begin_task(self, learner: Learner, task: Task) -> None:
+        """From the second task on: grow the frame."""
+        _room_for_all(learner)
+        if learner.frame is not None:
+            learner.frame = self.next_frame(learner.frame, len(task.classes), learner.generator)
+            learner.targets = learner.frame.vertices
+
+    def loss(self, learner: Learner, batch: Batch) -> Float[Tensor, ""]:
+        """Cross-entropy, and from the second task on both pulls."""
+        loss = super().loss(learner, batch)
+        if learner.targets is not None:
+            loss = loss + _pulls(self.alignment, self.distillation, learner, batch)
+        return loss
+
+    def end_task(self, learner: Learner, task: Task) -> None:
+        """After the first task: the frame nearest to its class means."""
+        if learner.frame is None:
+            learner.frame = self.first_frame(mean_directions(learner.model, task), learner)
+
+    def scores(
+        self, learner: Learner, features: Float[Tensor, "samples features"]
+    ) -> Float[Tensor, "samples seen"]:
+        """Logits after the first task; then cosines, up to the feature's length."""
+        if learner.targets is None:  # after the first task the classifier decides
+            return super().scores(learner, features)
+        return _cosines(features, learner)
+
+    def first_frame(self, means: Float[Tensor, "classes dim"], learner: Learner) -> SimplexFrame:
+        """The frame nearest to the first task's class means (their Theorem 1)."""
+        return SimplexFrame.nearest(means)
+
+    def next_frame(
+        self, frame: SimplexFrame, num_new: int, generator: torch.Generator
+    ) -> SimplexFrame:
+        """The frame of the next task: the old one, grown."""
+        return frame.grow(num_new, generator=generator)
+
+
+def dot_regression(
+    features: Float[Tensor, "samples features"], targets: Float[Tensor, "samples features"]
+) -> Float[Tensor, ""]:
+    """Half the mean of (cos(feature, target) - 1)^2; zero when every feature points at its target.
+
+    Args:
+        features: `(N, d)`, any length.
+        targets: `(N, d)`, any length; no gradient is taken through them by the strategies.
+
+    Source: Yang et al. 2022 (the "dot-regression" loss), used for both pulls of ProNC.
+
+    >>> dot_regression(torch.eye(2), 3 * torch.eye(2)).item()
+    0.0
+    """
+    cosines = (normalize(features) * normalize(targets)).sum(1)
+    return 0.5 * (cosines - 1).square().mean()
+
+
+def mean_directions(model: Classifier, task: Task) -> Float[Tensor, "classes features"]:
+    """For each class of a task the mean of its normalised features, `(classes, d)`, not normalised.
+
+    The network is in evaluation mode; the samples are the task's training samples.
+    """
+    features = extract(model, task.inputs, task.labels).features
+    return _mean_directions(features, task.labels, task.classes)
+
+
+# --- the loop -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Run:
+    """What `learn` measured.
+
+    Attributes:
+        class_il: `(T, T)`, entry (t, j): test accuracy on task j after task t, among all classes
+            seen by then. NaN for j > t.
+        task_il: the same, among the classes of task j only: the task is told.
+        collapse: a table with one row per task: task, classes, nc1, trace_ratio, nc2_equiangular
+            on the training samples of all classes seen.
+        drift: `(T, K)`, entry (t, k): cosine between class k's mean direction after task t and at
+            the end of its own task. NaN before that.
+        learner: the final state, with the model.
+    """
+
+    class_il: np.ndarray
+    task_il: np.ndarray
+    collapse: Table
+    drift: np.ndarray
+    learner: Learner = field(repr=False)
+
+
+def learn(
+    stream: Stream,
+    strategy: Strategy,
+    *,
+    model: Classifier,
+    epochs: int,
+    buffer_size: int = 0,
+    learning_rate: float = 0.03,
+    batch_size: int = 32,
+    milestones: Sequence[float] = (0.7,),
+    augment: Callable[[Tensor, torch.Generator], Tensor] | None = None,
+    observe: Callable[[int, Learner], None] | None = None,
+    seed: int = 0,
+    progress: bool = True,
+) -> Run:
+    """Learn the tasks of a stream one after the other with plain SGD, and test after each.
+
+    Args:
+        stream: the tasks.
+        strategy: what to replay, what to minimise, how to classify.
+        model: trained in place, on the device it is on; its classifier has a row for every class of
+            the stream.
+        epochs: passes over each task's training set.
+        buffer_size: samples the strategy may keep; without effect on `Naive` and `Joint`.
+        learning_rate: at the start of each task; multiplied by 0.1 at each milestone.
+        batch_size: samples of the training set in a batch.
+        milestones: fractions of the epochs of a task.
+        augment: maps a batch of inputs and a generator to inputs of the same shape, in training.
+        observe: called with (task index, learner) after each task.
+        seed: of batches, buffer and new directions; the initial weights are the model's own.
+        progress: whether to show a bar.
+
+    Returns:
+        The `Run`.
+
+    Raises:
+        ValueError: if the model has another number of classes than the stream, if the buffer cannot
+            hold one sample of each class, or if a simplex does not fit into the feature dimension.
+    """
+    _check(stream, strategy, model, buffer_size)
+    num_tasks, num_classes = len(stream.tasks), stream.num_classes
+    generator = torch.Generator().manual_seed(seed)
+    learner = Learner(model, ReplayBuffer(buffer_size), generator)
+    class_il = np.full((num_tasks, num_tasks), np.nan)
+    task_il = class_il.copy()
+    drift = np.full((num_tasks, num_classes), np.nan)
+    own_directions: list[Tensor] = []
+    collapse: Table = {"task": [], "classes": [], "nc1": [], "trace_ratio": []}
+    collapse["nc2_equiangular"] = []
+    bar = tqdm(stream.tasks, desc=type(strategy).__name__, leave=False, disable=not progress)
+    for index, task in enumerate(bar):
+        learner.num_seen = task.classes.stop
+        strategy.begin_task(learner, task)
+        inputs, labels = _training_set(stream, index, strategy, learner.buffer)
+        optimizer = torch.optim.SGD(model.parameters(), lr=learning_rate)
+        steps = [round(fraction * epochs) for fraction in milestones]
+        schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, steps)
+        for epoch in range(epochs):
+            strategy.begin_epoch(learner, task, epoch / epochs)
+            model.train()
+            for chosen in torch.randperm(len(labels), generator=generator).split(batch_size):
+                batch = _forward(strategy, learner, inputs[chosen], labels[chosen], augment)
+                optimizer.zero_grad()
+                strategy.loss(learner, batch).backward()
+                optimizer.step()
+            schedule.step()
+        model.eval()
+        strategy.end_task(learner, task)
+        learner.teacher = deepcopy(model).eval().requires_grad_(False)
+
+        tasks = stream.tasks[: index + 1]
+        seen = [extract(model, old.inputs, old.labels) for old in tasks]
+        learner.buffer.store(
+            task.inputs,
+            task.labels,
+            seen[-1].logits,
+            num_seen=learner.num_seen,
+            generator=generator,
+        )
+        for past, old in enumerate(tasks):
+            class_il[index, past], task_il[index, past] = _accuracy(strategy, learner, old)
+        _measure_collapse(collapse, seen, learner.num_seen)
+        directions = [
+            _mean_directions(split.features, split.labels, old.classes)
+            for split, old in zip(seen, tasks, strict=True)
+        ]
+        own_directions.append(directions[-1])
+        cosines = torch.cosine_similarity(torch.cat(directions), torch.cat(own_directions))
+        drift[index, : learner.num_seen] = cosines.numpy()
+        if observe is not None:
+            observe(index, learner)
+    return Run(class_il, task_il, collapse, drift, learner)
+
+
+def _training_set(
+    stream: Stream, index: int, strategy: Strategy, buffer: ReplayBuffer
+) -> tuple[Tensor, Tensor]:
+    task = stream.tasks[index]
+    if strategy.replay == "everything":
+        so_far = stream.tasks[: index + 1]
+        return torch.cat([old.inputs for old in so_far]), torch.cat([old.labels for old in so_far])
+    if strategy.replay == "merged" and len(buffer):
+        return torch.cat([task.inputs, buffer.inputs]), torch.cat([task.labels, buffer.labels])
+    return task.inputs, task.labels
+
+
+def _forward(
+    strategy: Strategy,
+    learner: Learner,
+    inputs: Tensor,
+    labels: Tensor,
+    augment: Callable[[Tensor, torch.Generator], Tensor] | None,
+) -> Batch:
+    """Add stored samples if the strategy wants them beside the batch, and run both networks."""
+    device = learner.model.classifier.weight.device
+    stored, logits = 0, torch.empty(0)
+    if strategy.replay == "beside" and len(learner.buffer):
+        drawn = learner.buffer.draw(len(labels), learner.generator)
+        inputs = torch.cat([inputs, learner.buffer.inputs[drawn]])
+        labels = torch.cat([labels, learner.buffer.labels[drawn]])
+        stored, logits = len(drawn), learner.buffer.logits[drawn]
+    if augment is not None:
+        inputs = augment(inputs, learner.generator)
+    inputs = inputs.to(device)
+    teacher_features = None
+    if strategy.distils and learner.teacher is not None:
+        with torch.no_grad():
+            teacher_features = learner.teacher.features(inputs)
+    features = learner.model.features(inputs)
+    return Batch(features, labels.to(device), teacher_features, stored, logits.to(device))
+
+
+def _pulls(alignment: float, distillation: float, learner: Learner, batch: Batch) -> Tensor:
+    assert learner.targets is not None  # callers have set them
+    targets = learner.targets.to(batch.features.device)
+    loss = alignment * dot_regression(batch.features, targets[batch.labels])
+    if batch.teacher_features is not None:
+        loss = loss + distillation * dot_regression(batch.features, batch.teacher_features)
+    return loss
+
+
+def _cosines(features: Tensor, learner: Learner) -> Tensor:
+    """Inner products with unit vertices: for one feature, the order of its cosines."""
+    assert learner.targets is not None
+    return features @ learner.targets.to(features.device).T
+
+
+def _accuracy(strategy: Strategy, learner: Learner, task: Task) -> tuple[float, float]:
+    """Test accuracy on a task among all classes seen, and among the task's own."""
+    features = extract(learner.model, task.test_inputs, task.test_labels).features
+    device = learner.model.classifier.weight.device
+    with torch.no_grad():
+        scores = strategy.scores(learner, features.to(device)).cpu()
+    own = scores[:, task.classes.start : task.classes.stop]
+    hits = scores.argmax(1) == task.test_labels
+    own_hits = own.argmax(1) + task.classes.start == task.test_labels
+    return hits.double().mean().item(), own_hits.double().mean().item()
+
+
+def _measure_collapse(table: Table, seen: Sequence[Features], num_seen: int) -> None:
+    table["task"].append(len(seen))
+    table["classes"].append(num_seen)
+    names = ("nc1", "trace_ratio", "nc2_equiangular")
+    if num_seen < 2:  # one class alone has no geometry
+        values = [float("nan")] * len(names)
+    else:
+        features = torch.cat([split.features for split in seen])
+        labels = torch.cat([split.labels for split in seen])
+        report = measure(features, labels, None, num_classes=num_seen)
+        values = [float(getattr(report, name)) for name in names]
+    for name, value in zip(names, values, strict=True):
+        table[name].append(value)
+
+
+def _mean_directions(features: Tensor, labels: Tensor, classes: range) -> Tensor:
+    directions = normalize(features)
+    return torch.stack([directions[labels == k].mean(0) for k in classes])
+
+
+def _room_for_all(learner: Learner) -> tuple[int, int]:
+    """(d, K) of the model; raises before anything is trained if K vertices will not fit."""
+    num_classes, dim = learner.model.classifier.weight.shape
+    if dim < num_classes:
+        raise ValueError(
+            f"the stream has {num_classes} classes and the features {dim} dimensions; a frame of "
+            f"{num_classes} vertices needs dim >= {num_classes}, so growth would stop at {dim} "
+            "classes — widen the feature layer"
+        )
+    return dim, num_classes
+
+
+def _check(stream: Stream, strategy: Strategy, model: Classifier, buffer_size: int) -> None:
+    rows = len(model.classifier.weight)
+    if rows != stream.num_classes:
+        raise ValueError(
+            f"the model's classifier has {rows} rows; {stream.name} has {stream.num_classes} "
+            "classes, and each needs its row from the start"
+        )
+    if strategy.replay in ("beside", "merged") and 0 < buffer_size < stream.num_classes:
+        raise ValueError(
+            f"buffer_size is {buffer_size}; it cannot hold one sample of each of the "
+            f"{stream.num_classes} classes — use at least {stream.num_classes}, or 0 for none"
+        )
+
+
+# --- summaries of an accuracy matrix --------------------------------------------------------------
+
+
+def final_accuracy(matrix: np.ndarray) -> float:
+    """Mean accuracy over all tasks after the last one, in [0, 1].
+
+    >>> matrix = np.array([[1.0, np.nan], [0.4, 0.8]])
+    >>> round(final_accuracy(matrix), 3)
+    0.6
+    """
+    return float(_square(matrix)[-1].mean())
+
+
+def anytime_accuracy(matrix: np.ndarray) -> float:
+    """Mean over tasks t of the mean accuracy on the tasks seen by then, in [0, 1].
+
+    >>> matrix = np.array([[1.0, np.nan], [0.4, 0.8]])
+    >>> round(anytime_accuracy(matrix), 3)
+    0.8
+    """
+    matrix = _square(matrix)
+    return float(np.mean([row[: t + 1].mean() for t, row in enumerate(matrix)]))
+
+
+def forgetting(matrix: np.ndarray) -> float:
+    """Mean over old tasks of the best accuracy ever minus the final one, in [0, 1]; 0 for T = 1.
+
+    >>> matrix = np.array([[1.0, np.nan], [0.4, 0.8]])
+    >>> round(forgetting(matrix), 3)
+    0.6
+    """
+    matrix = _square(matrix)
+    old = matrix[:, :-1]
+    return float((np.nanmax(old, axis=0) - old[-1]).mean()) if old.size else 0.0
+
+
+def backward_transfer(matrix: np.ndarray) -> float:
+    """Mean over old tasks of the final accuracy minus that right after the task, in [-1, 1].
+
+    >>> matrix = np.array([[1.0, np.nan], [0.4, 0.8]])
+    >>> round(backward_transfer(matrix), 3)
+    -0.6
+    """
+    matrix = _square(matrix)
+    learned = np.diagonal(matrix)[:-1]
+    return float((matrix[-1, :-1] - learned).mean()) if learned.size else 0.0
+
+
+def _square(matrix: np.ndarray) -> np.ndarray:
+    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or not matrix.size:
+        raise ValueError(
+            f"the accuracy matrix is {matrix.shape}; expected (tasks, tasks), row t holding the "
+            "accuracies after task t"
+        )
+    if np.isnan(np.tril(matrix)).any():
+        raise ValueError("the accuracy matrix has NaN at or below its diagonal: a task was skipped")
+    return matrix
