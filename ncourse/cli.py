@@ -137,6 +137,7 @@ def record(
     paper: Annotated[str, typer.Argument(help="A module of ncourse.papers, e.g. papyan2020.")],
     out: Annotated[Path, typer.Argument(help="The JSON file to write.")],
     seed: Annotated[list[int], typer.Option(help="Repeat the option for several seeds.")],
+    scale: Annotated[str, typer.Option(help="laptop, or workstation where it exists.")] = "laptop",
 ) -> None:
     """Run a paper's experiment once per seed and keep what notebooks have no time for."""
     from ncourse.claims import repeat
@@ -145,9 +146,14 @@ def record(
         module = importlib.import_module(f"ncourse.papers.{paper}")
     except ModuleNotFoundError:
         raise _fail(f"there is no ncourse.papers.{paper}") from None
-    options = " ".join(f"--seed {number}" for number in seed)
-    command = f"ncourse record {paper} {out.as_posix()} {options}"
-    recording = repeat(module.experiment, seed, command=command)
+    options = [f"--seed {number}" for number in seed]
+    if scale != "laptop":
+        options.append(f"--scale {scale}")
+    command = f"ncourse record {paper} {out.as_posix()} {' '.join(options)}"
+    try:
+        recording = repeat(module.experiment, seed, command=command, scale=scale)
+    except ValueError as error:
+        raise _fail(str(error)) from None
     recording.save(out)
     for outcome in recording.outcomes:
         console.print(str(outcome), highlight=False)

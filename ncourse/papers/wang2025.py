@@ -259,7 +259,7 @@ def experiment(scale: str = "laptop", *, seed: int = 0, data: Dataset | None = N
 
     Args:
         scale: "laptop" (a mixture of 40 classes in 10 tasks and digits in 5, under a minute on one
-            core) or "paper" (ResNet-18 on CIFAR-100 or on the caller's own images, on a GPU).
+            core), "workstation" (`tuning`, some minutes) or "paper" (ResNet-18 on CIFAR-100 or on the caller's own images, on a GPU).
         seed: of the data, the order of classes, the networks and the batches.
         data: the caller's own data set in place of the mixture; digits are then left out. It is
             split into at most 10 tasks of at least 2 classes. Claims are reported and do not raise.
@@ -272,8 +272,13 @@ def experiment(scale: str = "laptop", *, seed: int = 0, data: Dataset | None = N
     """
     if scale == "paper":
         return _paper(seed=seed, data=data)
+    if scale == "workstation" and data is None:
+        return tuning(seed=seed)
     if scale != "laptop":
-        raise ValueError(f"scale is {scale!r}; this experiment has 'laptop' and 'paper'")
+        raise ValueError(
+            f"scale is {scale!r}; this experiment has 'laptop', 'workstation' (without data) and "
+            "'paper'"
+        )
     dataset = mixture(seed=seed) if data is None else data
     num_tasks = min(10, dataset.num_classes // 2)
     stream = Stream.split(dataset, num_tasks, seed=None if data is None else seed)
@@ -372,7 +377,7 @@ def tuning(*, seed: int) -> Outcome:
                 buffers, {"method": name, "buffer": size, "final": final_accuracy(run.class_il)}
             )
     tables = {"grid": grid, "buffers": buffers}
-    return Outcome("wang2025.tuning", "laptop", seed, digits().card, (), tables)
+    return Outcome("wang2025", "workstation", seed, digits().card, (), tables)
 
 
 def crop_and_flip(
