@@ -54,12 +54,15 @@ __all__ = [
     "Redrawn",
     "claims",
     "claims_over_seeds",
+    "compare",
     "crop_and_flip",
     "experiment",
     "feature_network",
     "greatest_agreement",
     "growth",
+    "joined",
     "mixture",
+    "on_digits",
     "random_frame",
     "simplex_distance",
     "tuning",
@@ -259,7 +262,8 @@ def experiment(scale: str = "laptop", *, seed: int = 0, data: Dataset | None = N
 
     Args:
         scale: "laptop" (a mixture of 40 classes in 10 tasks and digits in 5, under a minute on one
-            core), "workstation" (`tuning`, some minutes) or "paper" (ResNet-18 on CIFAR-100 or on the caller's own images, on a GPU).
+            core), "workstation" (`tuning`, some minutes) or "paper" (ResNet-18 on CIFAR-100 or on
+            the caller's own images, on a GPU).
         seed: of the data, the order of classes, the networks and the batches.
         data: the caller's own data set in place of the mixture; digits are then left out. It is
             split into at most 10 tasks of at least 2 classes. Claims are reported and do not raise.
@@ -280,29 +284,17 @@ def experiment(scale: str = "laptop", *, seed: int = 0, data: Dataset | None = N
             "'paper'"
         )
     dataset = mixture(seed=seed) if data is None else data
-    num_tasks = min(10, dataset.num_classes // 2)
-    stream = Stream.split(dataset, num_tasks, seed=None if data is None else seed)
-    tables: dict[str, Table] = {"growth": growth(seed=seed)}
-    tables |= _compare(
-        stream,
-        STRATEGIES | MORE,
-        buffer_size=2 * dataset.num_classes,
-        epochs=20,
-        seed=seed,
-        progress=True,
+    stream = Stream.split(
+        dataset, min(10, dataset.num_classes // 2), seed=None if data is None else seed
     )
-    relu = learn(
-        stream,
-        STRATEGIES["ProNC"],
-        model=feature_network(dataset.input_shape, dataset.num_classes, seed=seed, relu=True),
-        epochs=20,
-        buffer_size=2 * dataset.num_classes,
-        seed=seed,
-        progress=True,
-    )
-    _append(tables["strategies"], _summary("ReLU features", relu))
+    parts = [
+        compare(stream, STRATEGIES, seed=seed),
+        compare(stream, MORE, seed=seed),
+        compare(stream, {"ReLU features": STRATEGIES["ProNC"]}, seed=seed, relu=True),
+    ]
+    tables: dict[str, Table] = {"growth": growth(seed=seed), **joined(parts)}
     if data is None:
-        tables["digits"] = _digits(DIGITS, buffer_size=20, seed=seed)
+        tables["digits"] = on_digits(seed=seed)
     outcome = Outcome("wang2025", scale, seed, dataset.card, claims(tables), tables)
     return outcome if data is None else outcome.reported()
 
@@ -435,30 +427,36 @@ def _paper(*, seed: int, data: Dataset | None) -> Outcome:
     return outcome if data is None else outcome.reported()
 
 
-def _compare(
-    stream: Stream,
-    strategies: Mapping[str, Strategy],
-    *,
-    buffer_size: int,
-    epochs: int,
-    seed: int,
-    progress: bool,
+def compare(
+    stream: Stream, strategies: Mapping[str, Strategy], *, seed: int, relu: bool = False
 ) -> dict[str, Table]:
-    """Run strategies on one stream from the same initial network."""
+    """Run strategies on one stream from the same initial network: 20 epochs, 2 samples a class.
+
+    Args:
+        stream: the tasks.
+        strategies: by name.
+        seed: of the network and the batches.
+        relu: whether features pass a ReLU, see `feature_network`.
+
+    Returns:
+        Tables "strategies" (method, final, anytime, forgetting, transfer, task_il), "curve"
+        (method, task, accuracy over the tasks seen, that on the first, and drift: the mean cosine
+        of the first task's class means with what they were), "collapse" (method, task, trace_ratio and
+        nc2_equiangular on the training samples of all classes seen).
+    """
     summary = _empty_summary()
-    curve: Table = {"method": [], "task": [], "accuracy": [], "first_task": [], "drift": []}
-    collapse: Table = {"method": [], "task": [], "trace_ratio": [], "nc2_equiangular": []}
+    curve: Table = {name: [] for name in ("method", "task", "accuracy", "first_task", "drift")}
+    collapse: Table = {name: [] for name in ("method", "task", "trace_ratio", "nc2_equiangular")}
     first = stream.tasks[0].classes
-    shape = stream.tasks[0].inputs.shape[1:]
     for name, strategy in strategies.items():
+        shape = stream.tasks[0].inputs.shape[1:]
         run = learn(
             stream,
             strategy,
-            model=feature_network(shape, stream.num_classes, seed=seed),
-            epochs=epochs,
-            buffer_size=buffer_size,
+            model=feature_network(shape, stream.num_classes, seed=seed, relu=relu),
+            epochs=20,
+            buffer_size=2 * stream.num_classes,
             seed=seed,
-            progress=progress,
         )
         _append(summary, _summary(name, run))
         for task, row in enumerate(run.class_il):
@@ -475,6 +473,23 @@ def _compare(
     return {"strategies": summary, "curve": curve, "collapse": collapse}
 
 
+def joined(parts: Sequence[Mapping[str, Table]]) -> dict[str, Table]:
+    """Tables of the same names, one below the other."""
+    return {
+        name: {column: [v for part in parts for v in part[name][column]] for column in table}
+        for name, table in parts[0].items()
+    }
+
+
+def on_digits(*, seed: int) -> Table:
+    """`DIGITS` on digits in 5 tasks with 2 stored samples a class: a "strategies" table."""
+    table = _empty_summary()
+    for name, strategy in DIGITS.items():
+        run = _run_on("digits", strategy, buffer_size=20, seed=seed)
+        _append(table, _summary(name, run))
+    return table
+
+
 def _run_on(data: str, strategy: Strategy, *, buffer_size: int | None, seed: int) -> Run:
     """One strategy on digits (5 tasks) or the mixture (10 tasks); 2 samples a class by default."""
     dataset = digits() if data == "digits" else mixture(seed=seed)
@@ -487,14 +502,6 @@ def _run_on(data: str, strategy: Strategy, *, buffer_size: int | None, seed: int
         seed=seed,
         progress=False,
     )
-
-
-def _digits(strategies: Mapping[str, Strategy], *, buffer_size: int, seed: int) -> Table:
-    table = _empty_summary()
-    for name, strategy in strategies.items():
-        run = _run_on("digits", strategy, buffer_size=buffer_size, seed=seed)
-        _append(table, _summary(name, run))
-    return table
 
 
 def _summary(name: str, run: Run) -> dict[str, float | str]:
