@@ -37,6 +37,7 @@ __all__ = [
     "Problem",
     "claims",
     "claims_over_seeds",
+    "depth_tables",
     "experiment",
     "experiments",
     "induction",
@@ -47,6 +48,8 @@ __all__ = [
     "optimum",
     "report",
     "rows_as_tokens",
+    "solve_limit",
+    "spending",
     "splitting_cost",
     "train",
     "with_conflicts",
@@ -116,6 +119,49 @@ def optimum(num_classes: int, weight_decay: float, *, loss: str = "cross-entropy
     )
     value = math.log1p((k - 1) * math.exp(-scale * k / (k - 1)))
     return Optimum(value + weight_decay / 2 * k * scale**2, scale, -1 / (k - 1))
+
+
+def solve_limit(
+    num_classes: int, weight_decay: float, *, loss: str = "cross-entropy", seed: int = 0
+) -> Optimum:
+    """The same optimum found by L-BFGS from a random start, to check the closed form against.
+
+    One feature a class is enough: samples of a class have one and the same strictly convex problem.
+
+    Args:
+        num_classes: K, as in `optimum`.
+        weight_decay: lambda, as in `optimum`.
+        loss: as in `optimum`.
+        seed: of the start, in 2K dimensions.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    start = torch.randn(2, num_classes, 2 * num_classes, generator=generator, dtype=torch.float64)
+    free, weight = (part.clone().requires_grad_() for part in start)
+    labels = torch.arange(num_classes)[None]
+    solver = torch.optim.LBFGS(
+        [free, weight],
+        max_iter=5000,
+        history_size=30,
+        tolerance_grad=1e-13,
+        tolerance_change=1e-18,
+        line_search_fn="strong_wolfe",
+    )
+
+    def value() -> Tensor:
+        logits = normalise(free) @ weight.T
+        return _data_loss(logits[None], labels, loss)[0] + weight_decay / 2 * weight.square().sum()
+
+    def closure() -> Tensor:
+        solver.zero_grad()
+        current = value()
+        current.backward()
+        return current
+
+    solver.step(closure)
+    with torch.no_grad():
+        cosines = off_diagonal(cosine_matrix(normalise(free)))
+        scale = weight.norm(dim=1).mean().item()
+        return Optimum(value().item(), scale, cosines.mean().item())
 
 
 def splitting_cost(distance: float, depth: int, *, layers_per_block: int) -> float:
@@ -504,6 +550,11 @@ def report(
     }
 
 
+def spending(network: Network, *, weight_decay: float) -> Float[Tensor, " depth"]:
+    """lambda/2 times the squared weights of each block, `(depth,)`, of a network of one run."""
+    return weight_decay / 2 * network.run(0).blocks.square().sum((1, 2, 3, 4))
+
+
 def optimality_gap(
     network: Network, problem: Problem, *, weight_decay: float, loss: str = "cross-entropy"
 ) -> float:
@@ -530,7 +581,7 @@ Series = tuple[str, str, str, str, tuple[int, ...]]
 LAPTOP: tuple[Series, ...] = (
     ("mixture", "RN1", CONSTANT, "cross-entropy", (1, 2, 4, 8, 16)),
     ("mixture", "RN2", CONSTANT, "cross-entropy", (1, 4, 16)),
-    ("mixture", "RN2", SHARED, "cross-entropy", (1, 4, 16)),
+    ("mixture", "RN2", SHARED, "cross-entropy", (1, 16)),
     ("mixture", "RN1 without LayerNorm", CONSTANT, "cross-entropy", (4,)),
     ("mixture", "RN1", CONSTANT, "mse", (16,)),
     ("random labels", "RN1", CONSTANT, "cross-entropy", (1, 16)),
@@ -592,10 +643,34 @@ def experiments(scale: str, *, seeds: Sequence[int], data: Dataset | None = None
         seeds: see `experiment`; one network a seed is trained in the same computation.
         data: see `experiment`.
     """
+    tables = depth_tables(LAPTOP if scale == "laptop" else WORKSTATION, seeds=seeds, data=data)
+    outcomes = []
+    for seed, table in zip(seeds, tables, strict=True):
+        card = _mixture_data(seed=seed).card if data is None else data.card
+        made = {"depth": table}
+        outcome = Outcome("sukenik2025", scale, seed, card, claims(made), made)
+        outcomes.append(outcome if data is None else outcome.reported())
+    return outcomes
+
+
+def depth_tables(
+    series: Sequence[Series], *, seeds: Sequence[int], data: Dataset | None = None
+) -> list[Table]:
+    """Train and measure every network of some series, for several seeds side by side.
+
+    Args:
+        series: rows of problem, architecture, schedule, loss and depths, see `LAPTOP`.
+        seeds: one network a seed.
+        data: see `experiment`.
+
+    Returns:
+        One table a seed: problem, architecture, schedule, objective, depth, and what `report`
+        measures.
+    """
     problems = [_problems(seed=seed, data=data) for seed in seeds]
     names = ("problem", "architecture", "schedule", "objective", "depth", *MEASURED)
     tables: list[Table] = [{name: [] for name in names} for _ in seeds]
-    for name, kind, schedule, loss, depths in LAPTOP if scale == "laptop" else WORKSTATION:
+    for name, kind, schedule, loss, depths in series:
         for depth in depths if name in problems[0] else ():
             weight_decay = WEIGHT_DECAY / (depth if schedule == SHARED else 1)
             network = train(
@@ -613,13 +688,7 @@ def experiments(scale: str, *, seeds: Sequence[int], data: Dataset | None = None
                 values = (name, kind, schedule, loss, depth, *(measured[key] for key in MEASURED))
                 for column, value in zip(table.values(), values, strict=True):
                     column.append(value)
-    outcomes = []
-    for seed, table in zip(seeds, tables, strict=True):
-        card = _mixture_data(seed=seed).card if data is None else data.card
-        made = {"depth": table}
-        outcome = Outcome("sukenik2025", scale, seed, card, claims(made), made)
-        outcomes.append(outcome if data is None else outcome.reported())
-    return outcomes
+    return tables
 
 
 def _problems(*, seed: int, data: Dataset | None) -> dict[str, Problem]:

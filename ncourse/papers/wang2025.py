@@ -441,7 +441,7 @@ def compare(
     Returns:
         Tables "strategies" (method, final, anytime, forgetting, transfer, task_il), "curve"
         (method, task, accuracy over the tasks seen, that on the first, and drift: the mean cosine
-        of the first task's class means with what they were), "collapse" (method, task, trace_ratio and
+        of the first task's class means with what they were), "collapse" (method, task, trace_ratio,
         nc2_equiangular on the training samples of all classes seen).
     """
     summary = _empty_summary()
