@@ -337,9 +337,7 @@ def test_growth_past_the_feature_dimension_is_refused_before_any_training():
     model = network(dim=5)
     before = deepcopy(model.state_dict())
     for strategy in (ProgressiveCollapse(1, 1), FixedSimplex(1, 1)):
-        with pytest.raises(
-            ValueError, match=r"6 classes and the features 5 dim.*widen"
-        ):
+        with pytest.raises(ValueError, match=r"6 classes and the features 5 dim.*widen"):
             learn(Stream.split(DATA, 3), strategy, model=model, epochs=1, progress=False)
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
 

@@ -1,0 +1,415 @@
+"""Exercises of chapter 6, wide networks."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from ncourse.exercises import Answer, Exercise, Mistake, wrong_kind, wrong_number
+from ncourse.papers import jacot2024
+
+
+def _is(value: object, wanted: float) -> bool:
+    """Whether a number is right, also if it was computed in float32."""
+    return math.isclose(float(value), wanted, rel_tol=1e-4, abs_tol=1e-9)  # type: ignore[arg-type]
+
+
+# 6.1 ----------------------------------------------------------------------------------------------
+def time_to_balance(start, goal, weight_decay):
+    """Solve start e^(-2 lambda t) = goal; no time at all if the goal is already met."""
+    return max(0.0, math.log(start / goal) / (2 * weight_decay))
+
+
+def _half_the_rate(start, goal, weight_decay):
+    return math.log(start / goal) / weight_decay
+
+
+def _base_ten(start, goal, weight_decay):
+    return math.log10(start / goal) / (2 * weight_decay)
+
+
+def _backwards(start, goal, weight_decay):
+    return math.log(goal / start) / (2 * weight_decay)
+
+
+def _no_logarithm(start, goal, weight_decay):
+    return start / goal / (2 * weight_decay)
+
+
+def _before_the_start(start, goal, weight_decay):
+    return math.log(start / goal) / (2 * weight_decay)
+
+
+def _balances(answer: Answer) -> str | None:
+    for arguments in ((3.8, 0.38, 4e-3), (2.0, 1e-3, 0.05)):
+        value = answer(*arguments)
+        if message := wrong_number(value):
+            return message
+        near = {
+            _half_the_rate: "The rate is 2λ, not λ: D is quadratic in the weights, and each factor "
+            "shrinks like e^{−λt}.",
+            _base_ten: "That is a logarithm to base 10. The law has e in it: math.log.",
+            _backwards: "Your time is negative: log(goal/start) where log(start/goal) belongs.",
+            _no_logarithm: "You divide start by goal, but the decay is exponential: the time grows "
+            "with the *logarithm* of that ratio.",
+        }
+        for wrong, message in near.items():
+            if _is(value, wrong(*arguments)):
+                return message
+        if not _is(value, time_to_balance(*arguments)):
+            start, goal, decay = arguments
+            left = start * math.exp(-2 * decay * float(value))
+            return (
+                f"From {start} at λ = {decay}, after your time {float(value):.4g} an imbalance of "
+                f"{left:.3g} is left; the goal was {goal}."
+            )
+    return None
+
+
+def _already_balanced(answer: Answer) -> str | None:
+    value = answer(0.5, 2.0, 4e-3)
+    if message := wrong_number(value):
+        return message
+    if float(value) != 0:
+        return (
+            f"From 0.5 to a goal of 2 you get {float(value):.4g}. The goal is met at the start: "
+            "the time is 0."
+        )
+    return None
+
+
+# 6.2 ----------------------------------------------------------------------------------------------
+def imbalance_after_step(before, lower_gradient, upper_gradient, weight_decay, step_size):
+    """Terms linear in the step cancel between the two layers; the quadratic ones stay."""
+    source = upper_gradient.T @ upper_gradient - lower_gradient @ lower_gradient.T
+    return (1 - step_size * weight_decay) ** 2 * before + step_size**2 * source
+
+
+def _no_source(before, lower_gradient, upper_gradient, weight_decay, step_size):
+    return (1 - step_size * weight_decay) ** 2 * before
+
+
+def _as_in_flow(before, lower_gradient, upper_gradient, weight_decay, step_size):
+    return math.exp(-2 * step_size * weight_decay) * before
+
+
+def _shrunk_once(before, lower_gradient, upper_gradient, weight_decay, step_size):
+    source = upper_gradient.T @ upper_gradient - lower_gradient @ lower_gradient.T
+    return (1 - step_size * weight_decay) * before + step_size**2 * source
+
+
+def _first_order(before, lower_gradient, upper_gradient, weight_decay, step_size):
+    source = upper_gradient.T @ upper_gradient - lower_gradient @ lower_gradient.T
+    return (1 - 2 * step_size * weight_decay) * before + step_size**2 * source
+
+
+def _shrunk_by_decay(before, lower_gradient, upper_gradient, weight_decay, step_size):
+    source = upper_gradient.T @ upper_gradient - lower_gradient @ lower_gradient.T
+    return (1 - weight_decay) ** 2 * before + step_size**2 * source
+
+
+def _step_not_squared(before, lower_gradient, upper_gradient, weight_decay, step_size):
+    source = upper_gradient.T @ upper_gradient - lower_gradient @ lower_gradient.T
+    return (1 - step_size * weight_decay) ** 2 * before + step_size * source
+
+
+def _source_turned(before, lower_gradient, upper_gradient, weight_decay, step_size):
+    source = lower_gradient @ lower_gradient.T - upper_gradient.T @ upper_gradient
+    return (1 - step_size * weight_decay) ** 2 * before + step_size**2 * source
+
+
+def _after_a_step(answer: Answer) -> str | None:
+    generator = torch.Generator().manual_seed(6)
+    network = jacot2024.initial((4, 6, 5, 3), num_linear=2, seed=6)
+    inputs = torch.randn(9, 4, generator=generator, dtype=torch.float64)
+    targets = torch.eye(3, dtype=torch.float64).repeat(3, 1)
+    _, lower, upper = jacot2024.gradients(network, inputs, targets)
+    # A large step, so that no two of the mistakes agree.
+    decay, step = 0.4, 0.9
+    before = jacot2024.imbalance(*network.head)
+    arguments = (before, 4 * lower, 4 * upper, decay, step)
+    got = answer(*(each.clone() if isinstance(each, Tensor) else each for each in arguments))
+    if message := wrong_kind(got, (5, 5)):
+        return message
+    near = {
+        _no_source: "You keep the factor and drop the gradients. Terms with η cancel between the "
+        "layers, those with η² do not: square the step and look at what is left.",
+        _as_in_flow: "That is the law of gradient *flow*. A step of size η multiplies each layer "
+        "by 1 − ηλ, and adds a term with η².",
+        _shrunk_once: "You shrink D by 1 − ηλ once. D is quadratic in the weights, so the factor "
+        "comes in twice.",
+        _shrunk_by_decay: "You shrink by 1 − λ. The step size multiplies weight decay too: 1 − ηλ.",
+        _first_order: "1 − 2ηλ is (1 − ηλ)² without its last term. Keep it: the answer is exact.",
+        _step_not_squared: "Your gradients come with η. They stand in a product of two steps: η².",
+        _source_turned: "Your two gradient terms have each other's sign. Which layer has the plus "
+        "in D?",
+    }
+    for wrong, message in near.items():
+        if torch.allclose(got.double(), wrong(*arguments), rtol=1e-4, atol=1e-5):
+            return message
+    wanted = imbalance_after_step(*arguments)
+    if not torch.allclose(got.double(), wanted, rtol=1e-4, atol=1e-5):
+        difference = (got.double() - wanted).abs().max().item()
+        return (
+            f"Your matrix is off by up to {difference:.3g}. Put W − η(G + λW) for both layers into "
+            "D = W_uᵀW_u − W_l W_lᵀ and multiply out."
+        )
+    return None
+
+
+def _as_trained(answer: Answer) -> str | None:
+    network = jacot2024.initial((4, 6, 5, 3), num_linear=2, seed=1)
+    inputs = torch.randn(6, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    targets = torch.eye(3, dtype=torch.float64).repeat(2, 1)
+    _, lower, upper = jacot2024.gradients(network, inputs, targets)
+    got = answer(jacot2024.imbalance(*network.head), lower, upper, 0.1, 0.5)
+    after = jacot2024.descend(network, inputs, targets, weight_decay=0.1, step_size=0.5)
+    if not torch.allclose(got.double(), jacot2024.imbalance(*after.head), atol=1e-5):
+        return "Your matrix is not the imbalance that `jacot2024.descend` leaves after a step."
+    return None
+
+
+# 6.3 ----------------------------------------------------------------------------------------------
+def nc1_bound(below, lower, upper, targets):
+    """Error through W_L, and the imbalance let through by Z_(L-2), over the room that is left."""
+    samples, classes = targets.shape
+    error = (below @ lower.T @ upper.T - targets).norm()
+    imbalance = torch.linalg.matrix_norm(upper.T @ upper - lower @ lower.T, 2)
+    singular = torch.linalg.svdvals(upper)
+    delta = (error / singular[-1]) ** 2 + imbalance * below.norm() ** 2
+    room = math.sqrt(samples * (classes - 1) / classes) - error
+    return (singular[0] ** 2 * delta / room**2).item()
+
+
+def _bound(below, lower, upper, targets, wrong=""):
+    """The reference with one thing wrong."""
+    samples, classes = targets.shape
+    error = (below @ lower.T @ upper.T - targets).norm().item()
+    matrix = upper.T @ upper - lower @ lower.T
+    imbalance = torch.linalg.matrix_norm(matrix, 2).item()
+    if wrong == "squared error":
+        error = error**2
+    if wrong == "mean error":
+        error = error / math.sqrt(samples)
+    if wrong == "imbalance norm":
+        imbalance = matrix.norm().item()
+    if wrong == "balanced":
+        imbalance = 0.0
+    largest, *_, least = torch.linalg.svdvals(upper).tolist()
+    size = below.norm().item()
+    if wrong == "spectral":
+        size = torch.linalg.matrix_norm(below, 2).item()
+    first = error / (largest if wrong == "largest" else least)
+    second = (imbalance if wrong == "no root" else math.sqrt(imbalance)) * size
+    delta = (first + second) ** 2 if wrong == "added" else first**2 + second**2
+    room = math.sqrt(samples * (classes - 1) / classes)
+    if wrong == "one-hot norm":
+        room = math.sqrt(samples)
+    if wrong != "no error":
+        room += error if wrong == "plus" else -error
+    scale = 1.0 if wrong == "no norm" else largest**2
+    return math.sqrt(scale * delta) / room if wrong == "root" else scale * delta / room**2
+
+
+_BOUND_MISTAKES = {
+    "balanced": "The imbalance is missing: without ε₂‖Z_{L−2}‖² the formula is no bound, as the "
+    "dashed line in the figure shows.",
+    "largest": "You divide the error by the *largest* singular value of W_L. What W_L cannot see "
+    "well it hides: the least one counts, s_K.",
+    "spectral": "You take the operator norm of Z_{L−2}. Here all samples' strays are summed: the "
+    "Frobenius norm.",
+    "imbalance norm": "You take the Frobenius norm of D. That is a bound too, but a looser one: "
+    "operator norm, `torch.linalg.matrix_norm(D, 2)`.",
+    "added": "You add both parts and square the sum. That is a bound too, but they stand at right "
+    "angles (row space of W_L and its complement): add their *squares*.",
+    "no root": "In Δ² the second part is ε₂‖Z_{L−2}‖², with ε₂ to the first power; yours is "
+    "ε₂²‖Z_{L−2}‖².",
+    "one-hot norm": "√N is ‖Y‖. The room is what is *between* classes, after the global mean is "
+    "gone: √(N(K−1)/K).",
+    "plus": "You add ε₁ below. The error can push the outputs of two classes *together*: "
+    "√(N(K−1)/K) − ε₁.",
+    "squared error": "Your ε₁ is the sum of squares. It is the norm, ‖Z_L − Y‖_F, with the root.",
+    "mean error": "Your ε₁ is divided by √N, as for a mean over samples. Here it is the norm of "
+    "the whole matrix.",
+    "no error": "The room below is not reduced by the error: √(N(K−1)/K) − ε₁.",
+    "no norm": "The factor ‖W_L‖² is missing: it turns the spread of the outputs into that of the "
+    "features.",
+    "root": "That is the square root of the bound: NC1 is a quotient of *squared* lengths.",
+}
+
+
+def _mistaken(wrong: str) -> Answer:
+    def answer(below, lower, upper, targets):
+        return _bound(below, lower, upper, targets, wrong)
+
+    return answer
+
+
+def _nearly_fitted() -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Z_(L-2), W_(L-1), W_L and targets of a network that fits up to some noise."""
+    generator = torch.Generator().manual_seed(3)
+
+    def draw(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+    lower, upper = draw(5, 6) / 2, draw(3, 5) / 2
+    targets = torch.eye(3, dtype=torch.float64).repeat_interleave(4, 0)
+    below = targets @ torch.linalg.pinv(upper @ lower).T + 0.2 * draw(12, 6)
+    return below, lower, upper, targets
+
+
+def _bounds(answer: Answer) -> str | None:
+    arguments = _nearly_fitted()
+    value = answer(*(each.clone() for each in arguments))
+    if message := wrong_number(value):
+        return message
+    for wrong, message in _BOUND_MISTAKES.items():
+        if _is(value, _bound(*arguments, wrong)):
+            return message
+    truth = nc1_bound(*arguments)
+    if not _is(value, truth):
+        below, lower, upper, targets = arguments
+        error = (below @ lower.T @ upper.T - targets).norm().item()
+        stray = torch.linalg.matrix_norm(jacot2024.imbalance(lower, upper), 2).item()
+        return (
+            f"For a test network with N = 12, K = 3 you get {float(value):.5g}; it is {truth:.5g}. "
+            f"There ε₁ = {error:.4g} and ε₂ = {stray:.4g}."
+        )
+    return None
+
+
+# 6.4 ----------------------------------------------------------------------------------------------
+def last_conditioning(head_conditioning, num_linear):
+    """Balanced layers share their singular values, so each has the L2-th root of the product's."""
+    return head_conditioning ** (1 / num_linear)
+
+
+def _shared_out(head_conditioning, num_linear):
+    return head_conditioning / num_linear
+
+
+def _not_at_all(head_conditioning, num_linear):
+    return head_conditioning
+
+
+def _one_too_few(head_conditioning, num_linear):
+    return head_conditioning ** (1 / (num_linear - 1))
+
+
+def _power(head_conditioning, num_linear):
+    return head_conditioning**num_linear
+
+
+def _square_root(head_conditioning, num_linear):
+    return math.sqrt(head_conditioning)
+
+
+def _roots(answer: Answer) -> str | None:
+    for kappa, depth in ((2.5, 4), (7.0, 3)):
+        value = answer(kappa, depth)
+        if message := wrong_number(value):
+            return message
+        near = {
+            _shared_out: "You divide κ among the layers. Singular values *multiply* along a "
+            "product of balanced layers.",
+            _not_at_all: "That is the κ of the whole product. It is shared among the layers.",
+            _one_too_few: "You count one layer too few: all L2 linear layers are in the product, "
+            "the classifier too.",
+            _power: "That makes the last layer worse than the product. The other way round: a "
+            "root, not a power.",
+            _square_root: "That is right for two layers. For L2 of them?",
+        }
+        for wrong, message in near.items():
+            if _is(value, wrong(kappa, depth)):
+                return message
+        if not _is(value, last_conditioning(kappa, depth)):
+            return (
+                f"For κ = {kappa} and {depth} layers you get {float(value):.4g}; its power "
+                f"{depth} is {float(value) ** depth:.4g} and should be {kappa}."
+            )
+    if not _is(answer(3.0, 1), 3.0):
+        return "With one linear layer the head is the last layer: κ itself."
+    return None
+
+
+EXERCISES = (
+    Exercise(
+        "6.1",
+        1,
+        time_to_balance,
+        (_balances, _already_balanced),
+        (
+            "The imbalance follows start · e^{−2λt}. Set it equal to the goal.",
+            "Take logarithms: 2λt = log(start/goal).",
+            "log(start/goal)/(2λ), and 0 where that is negative.",
+        ),
+        "Only λ and a logarithm: neither the data nor the loss nor the width enter, so you can "
+        "plan the second phase before you start the first.",
+        (
+            Mistake(_half_the_rate, "The rate is 2λ"),
+            Mistake(_base_ten, "base 10"),
+            Mistake(_backwards, "Your time is negative"),
+            Mistake(_no_logarithm, "logarithm* of that ratio"),
+            Mistake(_before_the_start, "met at the start"),
+        ),
+    ),
+    Exercise(
+        "6.2",
+        1,
+        imbalance_after_step,
+        (_after_a_step, _as_trained),
+        (
+            "A step maps W to (1 − ηλ)W − ηG in both layers. Put that into D.",
+            "The mixed terms are −η(1 − ηλ)(W_uᵀG_u + G_uᵀW_u − G_l W_lᵀ − W_l G_lᵀ). And "
+            "W_uᵀG_u = G_l W_lᵀ.",
+            "(1 − ηλ)² D + η² (G_uᵀG_u − G_l G_lᵀ).",
+        ),
+        "Divide by η and let it go to 0: dD/dt = −2λD. The η² term is all that a large step can "
+        "spoil.",
+        (
+            Mistake(_no_source, "those with η² do not"),
+            Mistake(_as_in_flow, "gradient *flow*"),
+            Mistake(_shrunk_once, "comes in twice"),
+            Mistake(_shrunk_by_decay, "You shrink by 1 − λ"),
+            Mistake(_first_order, "without its last term"),
+            Mistake(_step_not_squared, "product of two steps"),
+            Mistake(_source_turned, "each other's sign"),
+        ),
+    ),
+    Exercise(
+        "6.3",
+        3,
+        nc1_bound,
+        (_bounds,),
+        (
+            "Outputs are below @ lower.T @ upper.T; ε₁ is the Frobenius norm of outputs − targets.",
+            "ε₂ = torch.linalg.matrix_norm(upper.T @ upper − lower @ lower.T, 2); "
+            "Δ² = (ε₁/s_K)² + ε₂‖Z_{L−2}‖_F², with s_K = torch.linalg.svdvals(upper)[-1].",
+            "s_1² Δ² / (√(N(K−1)/K) − ε₁)², with s_1 = torch.linalg.svdvals(upper)[0].",
+        ),
+        "Every number in it can be read off a trained network, without knowing how it was trained.",
+        tuple(
+            Mistake(_mistaken(wrong), message[:40]) for wrong, message in _BOUND_MISTAKES.items()
+        ),
+    ),
+    Exercise(
+        "6.4",
+        4,
+        last_conditioning,
+        (_roots,),
+        (
+            "In a balanced head, W_{l+1}ᵀW_{l+1} = W_l W_lᵀ: neighbours share singular values.",
+            "With P the product, PPᵀ = (W_L W_Lᵀ)^{L2}. What does that say about singular values?",
+            "s_k(P) = s_k(W_L)^{L2}, so κ(W_L) = κ(P)^{1/L2}.",
+        ),
+        "Roots pull every number towards 1: the deeper the linear head, the rounder its last "
+        "layer, as long as the κ of the whole head does not grow exponentially with depth.",
+        (
+            Mistake(_shared_out, "*multiply*"),
+            Mistake(_not_at_all, "whole product"),
+            Mistake(_one_too_few, "one layer too few"),
+            Mistake(_power, "a root, not a power"),
+            Mistake(_square_root, "right for two layers"),
+        ),
+    ),
+)

@@ -1,0 +1,332 @@
+"""Exercises of chapter 8, deeper is more collapsed."""
+
+import math
+
+import torch
+from torch.nn.functional import cross_entropy
+
+from ncourse.exercises import Answer, Exercise, Mistake, wrong_number
+from ncourse.papers.sukenik2025 import normalise, optimum
+
+
+# 8.1 ----------------------------------------------------------------------------------------------
+def splitting_cost(distance, depth, layers_per_block):
+    """L steps of c/L: squared weights c^2/L^2 each, or 2c/L each where a step is a product."""
+    step = distance / depth
+    return depth * (step**2 if layers_per_block == 1 else 2 * step)
+
+
+def _one_step(distance, depth, layers_per_block):
+    return splitting_cost(distance, 1, layers_per_block) / depth
+
+
+def _not_split(distance, depth, layers_per_block):
+    return depth * (distance**2 if layers_per_block == 1 else 2 * distance)
+
+
+def _same_for_both(distance, depth, layers_per_block):
+    return distance**2 / depth
+
+
+def _equal_halves(distance, depth, layers_per_block):
+    return splitting_cost(distance, depth, 1) * layers_per_block
+
+
+def _not_squared(distance, depth, layers_per_block):
+    return distance if layers_per_block == 1 else 2 * depth * math.sqrt(distance / depth)
+
+
+def _costs(answer: Answer) -> str | None:
+    for distance, depth, layers in ((3.0, 4, 1), (3.0, 4, 2), (0.7, 10, 1), (0.7, 10, 2)):
+        value = answer(distance, depth, layers)
+        if message := wrong_number(value):
+            return message
+        truth = splitting_cost(distance, depth, layers)
+        if math.isclose(float(value), truth, rel_tol=1e-6):
+            continue
+        near = {
+            _not_split: "Every one of your blocks moves the whole distance. Each has to move c/L.",
+            _equal_halves: "For two layers you count each as if it moved the step alone. The step "
+            "is a *product* a·b = c/L; minimise a² + b².",
+            _same_for_both: "With two layers a block the step is a product a·b = c/L. What is the "
+            "least a² + b²?",
+            _not_squared: "Weight decay counts *squared* weights.",
+        }
+        for wrong, message in near.items():
+            if math.isclose(float(value), wrong(distance, depth, layers), rel_tol=1e-6):
+                return message
+        return (
+            f"For c = {distance:g}, L = {depth} and {layers} layer(s) a block you get "
+            f"{float(value):.4g}; it is {truth:.4g}."
+        )
+    return None
+
+
+# 8.2 ----------------------------------------------------------------------------------------------
+def scale(num_classes, weight_decay):
+    """Bisection: weight_decay * s grows in s, 1/(e^{sK/(K-1)} + K - 1) falls."""
+    low, high = 0.0, 1 / (weight_decay * num_classes)
+    for _ in range(100):
+        middle = (low + high) / 2
+        exponent = middle * num_classes / (num_classes - 1)
+        right = math.exp(-exponent) / (1 + (num_classes - 1) * math.exp(-exponent))
+        low, high = (middle, high) if weight_decay * middle < right else (low, middle)
+    return low
+
+
+def _no_ratio(num_classes, weight_decay):
+    low, high = 0.0, 1 / weight_decay
+    for _ in range(100):
+        middle = (low + high) / 2
+        right = math.exp(-middle) / (1 + (num_classes - 1) * math.exp(-middle))
+        low, high = (middle, high) if weight_decay * middle < right else (low, middle)
+    return low
+
+
+def _decay_times_classes(num_classes, weight_decay):
+    return scale(num_classes, weight_decay * num_classes)
+
+
+def _no_others(num_classes, weight_decay):
+    low, high = 0.0, 1 / weight_decay
+    for _ in range(100):
+        middle = (low + high) / 2
+        right = math.exp(-middle * num_classes / (num_classes - 1))
+        low, high = (middle, high) if weight_decay * middle < right else (low, middle)
+    return low
+
+
+def _margin_itself(num_classes, weight_decay):
+    return scale(num_classes, weight_decay) * num_classes / (num_classes - 1)
+
+
+def _solves(answer: Answer) -> str | None:
+    for count, penalty in ((4, 5e-3), (10, 1e-3), (2, 0.3), (3, 1e-6)):
+        try:
+            value = answer(count, penalty)
+        except OverflowError:
+            return (
+                f"For K = {count}, λ = {penalty:g} your exponential overflows. Multiply numerator "
+                "and denominator by e^{-sK/(K-1)}, or start the bracket lower."
+            )
+        if message := wrong_number(value):
+            return message
+        truth = scale(count, penalty)
+        if math.isclose(float(value), truth, rel_tol=1e-5):
+            continue
+        near = {
+            _no_ratio: "You use e^s. The margin between two classes is s·K/(K−1): a simplex's "
+            "vertices are further apart than s.",
+            _decay_times_classes: "Your λ is K times too large: the derivative of (λ/2)·K·s² is "
+            "λKs, and the K cancels against that of the loss.",
+            _no_others: "You leave out the K − 1 in the denominator: the softmax sums over the "
+            "other classes too.",
+            _margin_itself: "That is the margin s·K/(K−1); the question is for s.",
+        }
+        for wrong, message in near.items():
+            if math.isclose(float(value), wrong(count, penalty), rel_tol=1e-5):
+                return message
+        return f"For K = {count}, λ = {penalty:g} you get {float(value):.6g}; it is {truth:.6g}."
+    return None
+
+
+# 8.3 ----------------------------------------------------------------------------------------------
+def certificate(features, labels, weight, hidden_squares, weight_decay):
+    """Loss of the network minus the closed-form lower bound."""
+    data_loss = cross_entropy(features @ weight.T, labels)
+    decay = weight_decay / 2 * (hidden_squares + weight.square().sum())
+    return (data_loss + decay).item() - optimum(len(weight), weight_decay).loss
+
+
+def _without_hidden(features, labels, weight, hidden_squares, weight_decay):
+    return certificate(features, labels, weight, 0.0, weight_decay)
+
+
+def _whole_decay(features, labels, weight, hidden_squares, weight_decay):
+    extra = weight_decay / 2 * (hidden_squares + weight.square().sum()).item()
+    return certificate(features, labels, weight, hidden_squares, weight_decay) + extra
+
+
+def _without_classifier(features, labels, weight, hidden_squares, weight_decay):
+    extra = weight_decay / 2 * weight.square().sum().item()
+    return certificate(features, labels, weight, hidden_squares, weight_decay) - extra
+
+
+def _loss_alone(features, labels, weight, hidden_squares, weight_decay):
+    bound = optimum(len(weight), weight_decay).loss
+    return certificate(features, labels, weight, hidden_squares, weight_decay) + bound
+
+
+def _relative(features, labels, weight, hidden_squares, weight_decay):
+    bound = optimum(len(weight), weight_decay).loss
+    return certificate(features, labels, weight, hidden_squares, weight_decay) / bound
+
+
+def _certifies(answer: Answer) -> str | None:
+    generator = torch.Generator().manual_seed(8)
+    labels = torch.arange(3).repeat(4)
+    features = normalise(torch.randn(12, 6, generator=generator))
+    weight = torch.randn(3, 6, generator=generator)
+    arguments = (features, labels, weight, 5.0, 0.02)
+    value = answer(*arguments)
+    if message := wrong_number(value):
+        return message
+    truth = certificate(*arguments)
+    if math.isclose(float(value), truth, rel_tol=1e-4):
+        return None
+    near = {
+        _without_hidden: "The weights of the blocks are paid for too: add λ/2 · hidden_squares.",
+        _whole_decay: "Your weight decay is twice too large: it is λ/2 times squared weights.",
+        _without_classifier: "The classifier's own weights are part of the loss.",
+        _loss_alone: "That is the loss. Subtract the bound, `optimum(K, weight_decay).loss`.",
+        _relative: "You divide by the bound; the gap is the difference.",
+    }
+    for wrong, message in near.items():
+        if math.isclose(float(value), wrong(*arguments), rel_tol=1e-4):
+            return message
+    return f"For twelve random features you get {float(value):.4g}; the gap is {truth:.4g}."
+
+
+# 8.4 ----------------------------------------------------------------------------------------------
+def extrapolate(depths, gaps, depth):
+    """A straight line through log gap over log depth, read off at the new depth."""
+    x = torch.log(torch.as_tensor(depths, dtype=torch.float64))
+    y = torch.log(torch.as_tensor(gaps, dtype=torch.float64))
+    slope = ((x - x.mean()) * (y - y.mean())).sum() / (x - x.mean()).square().sum()
+    return math.exp(y.mean() + slope * (math.log(depth) - x.mean()))
+
+
+def _straight(depths, gaps, depth):
+    x = torch.as_tensor(depths, dtype=torch.float64)
+    y = torch.as_tensor(gaps, dtype=torch.float64)
+    slope = ((x - x.mean()) * (y - y.mean())).sum() / (x - x.mean()).square().sum()
+    return (y.mean() + slope * (depth - x.mean())).item()
+
+
+def _still_logarithm(depths, gaps, depth):
+    return math.log(extrapolate(depths, gaps, depth))
+
+
+def _two_points(depths, gaps, depth):
+    return extrapolate([depths[0], depths[-1]], [gaps[0], gaps[-1]], depth)
+
+
+def _half_logarithm(depths, gaps, depth):
+    x = torch.as_tensor(depths, dtype=torch.float64)
+    y = torch.log(torch.as_tensor(gaps, dtype=torch.float64))
+    slope = ((x - x.mean()) * (y - y.mean())).sum() / (x - x.mean()).square().sum()
+    return math.exp(y.mean() + slope * (depth - x.mean()))
+
+
+def _assumed_rate(depths, gaps, depth):
+    return gaps[-1] * math.sqrt(depths[-1] / depth)
+
+
+def _continues(answer: Answer) -> str | None:
+    arguments = ([1, 2, 4, 8], [0.4, 0.21, 0.12, 0.05], 32)
+    value = answer(*arguments)
+    if message := wrong_number(value):
+        return message
+    truth = extrapolate(*arguments)
+    if math.isclose(float(value), truth, rel_tol=1e-5):
+        return None
+    near = {
+        _straight: f"You fit a straight line to the gaps themselves and predict "
+        f"{float(value):.3g}, a negative gap: impossible. Fit the logarithms.",
+        _still_logarithm: "That is the logarithm of the gap: take the exponential at the end.",
+        _two_points: "You use the first and the last point only; a least-squares line uses all.",
+        _half_logarithm: "You take the logarithm of the gaps but not of the depths: that is an "
+        "exponential law, and predicts far too little.",
+        _assumed_rate: "You assume a slope of −1/2. Measure it: fit the line.",
+    }
+    for wrong, message in near.items():
+        if math.isclose(float(value), wrong(*arguments), rel_tol=1e-5):
+            return message
+    return (
+        f"For gaps .4, .21, .12, .05 you predict {float(value):.4g} at 32; the line gives "
+        f"{truth:.4g}."
+    )
+
+
+EXERCISES = (
+    Exercise(
+        "8.1",
+        3,
+        splitting_cost,
+        (_costs,),
+        (
+            "Each of the L blocks moves c/L. What does one block cost?",
+            "One layer: the weight is c/L, its square (c/L)². Two layers: a·b = c/L.",
+            "a² + b² ≥ 2ab, so two layers cost 2c/L a block: depth * 2 * distance / depth.",
+        ),
+        "c²/L vanishes with depth, 2c does not. That is the theorem's whole mechanism, and why two "
+        "layers a block need a weight decay that goes to zero.",
+        (
+            Mistake(_not_split, "whole distance"),
+            Mistake(_equal_halves, "*product*"),
+            Mistake(_same_for_both, "least a² + b²"),
+            Mistake(_not_squared, "*squared* weights"),
+        ),
+    ),
+    Exercise(
+        "8.2",
+        1,
+        scale,
+        (_solves,),
+        (
+            "λs grows with s and the right side falls, so there is exactly one crossing: bisect.",
+            "The right side is below 1/K, so s is below 1/(λK).",
+            "scipy.optimize.brentq(lambda s: λ*s - 1/(math.exp(s*K/(K-1)) + K - 1), 0, 1/(λ*K)), "
+            "but write it with e^{-sK/(K-1)} so that nothing overflows.",
+        ),
+        "At s the pull of the loss on the classifier equals that of the weight decay: it is "
+        "chapter 4's margin equation, with features that cannot grow.",
+        (
+            Mistake(_no_ratio, "s·K/(K−1)"),
+            Mistake(_decay_times_classes, "K times too large"),
+            Mistake(_no_others, "other classes too"),
+            Mistake(_margin_itself, "the question is for s"),
+        ),
+    ),
+    Exercise(
+        "8.3",
+        2,
+        certificate,
+        (_certifies,),
+        (
+            "The gap is the whole loss minus `optimum(K, λ).loss`.",
+            "The whole loss: mean cross-entropy, plus λ/2 times all squared weights, blocks and "
+            "classifier.",
+            "cross_entropy(features @ weight.T, labels) + weight_decay/2 * (hidden_squares + "
+            "weight.square().sum()) - optimum(len(weight), weight_decay).loss",
+        ),
+        "Nothing about the training enters. Whoever hands you features and weights, you can tell "
+        "how much any further training could gain at most.",
+        (
+            Mistake(_without_hidden, "paid for too"),
+            Mistake(_whole_decay, "twice too large"),
+            Mistake(_without_classifier, "classifier's own"),
+            Mistake(_loss_alone, "Subtract the bound"),
+            Mistake(_relative, "difference"),
+        ),
+    ),
+    Exercise(
+        "8.4",
+        4,
+        extrapolate,
+        (_continues,),
+        (
+            "A power law is a straight line in logarithms of both.",
+            "Fit log gap = intercept + slope · log depth by least squares (np.polyfit, degree 1).",
+            "math.exp(np.polyval(np.polyfit(np.log(depths), np.log(gaps), 1), math.log(depth)))",
+        ),
+        "A prediction made before the run can be wrong. That is what makes it worth something.",
+        (
+            Mistake(_straight, "Fit the logarithms"),
+            Mistake(_still_logarithm, "take the exponential"),
+            Mistake(_two_points, "uses all"),
+            Mistake(_half_logarithm, "not of the depths"),
+            Mistake(_assumed_rate, "Measure it"),
+        ),
+    ),
+)

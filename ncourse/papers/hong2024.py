@@ -1,0 +1,1018 @@
+"""Hong and Ling 2024: two layers collapse if the data allow it, and one can ask the data first.
+
+"Beyond unconstrained features: neural collapse for shallow neural networks with general data". The
+paper treats ReLU networks of two and three layers whose *features* are penalised, and characterises
+when the global minimiser collapses. We know its statements from the abstract and from what later
+papers say of it; its constants and experiments are not used here.
+
+The mathematics below is this course's own (squared error, no bias, proofs in chapter 5) and follows
+the same idea: chapter 4 says where free features would go, so ask whether a ReLU layer on the given
+data can put them there. That is one linear programme per class. Rows are vectors; data `(N, d)`,
+first layer `(D, d)`, features `ReLU(data first^T)` `(N, D)`, classifier `(K, D)`, and
+
+    R = 1/(2N) ||features weight^T - onehot||^2
+        + lambda_w/2 ||weight||^2 + lambda_h/2 ||features||^2.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from statistics import mean
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from scipy.optimize import linprog, minimize
+from scipy.stats import binom
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from ncourse.claims import Claim, Outcome, Table
+from ncourse.data import Dataset, digits, gaussian_mixture
+from ncourse.metrics import measure
+
+__all__ = [
+    "Feasibility",
+    "Network",
+    "certificate",
+    "claims",
+    "collapse_feasible",
+    "crossing",
+    "experiment",
+    "feasible_probability",
+    "generalisation",
+    "images",
+    "look_along",
+    "lower_bound",
+    "mixture",
+    "objective",
+    "phase",
+    "stuck",
+    "three_digits",
+    "train",
+    "training",
+    "wide",
+    "widen",
+]
+
+NUM_CLASSES, SAMPLES = 3, 20  # K and n of every mixture in the chapter
+LAMBDA_W, LAMBDA_H = 0.02, 0.02 / SAMPLES  # K c = 0.06
+DIMS = (10, 16, 19, 20, 21, 22, 24, 27, 30, 33, 36, 38, 40, 42, 45, 50, 60)
+SNRS = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0)
+TOLERANCE = 1e-6
+
+HONG = "Hong and Ling 2024"
+COURSE = "This course, proof in chapter 5"
+MEASURED = "This course, measured"
+
+
+# The question to the data -------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Feasibility:
+    """Which classes a ReLU unit can single out, with a proof for each answer.
+
+    Attributes:
+        status: for each class "feasible", "infeasible", or "undecided": the solver gave up, or
+            neither of its proofs holds to 1e-6.
+        witnesses: `(K, d)`. Row k of a feasible class is u with <u, x> = 1 on class k and <= 0 on
+            all others; nan otherwise.
+        obstructions: `(K, N)`. Row k of an infeasible class is c with c^T data = 0, entries that
+            sum to 1 over class k and are <= 0 elsewhere; nan otherwise. No witness can exist beside
+            it: c^T (data u) would be 0 and at least 1.
+    """
+
+    status: tuple[str, ...]
+    witnesses: Float[Tensor, "classes dim"]
+    obstructions: Float[Tensor, "classes samples"]
+
+    @property
+    def feasible(self) -> bool:
+        """Whether every class has a witness: then and only then can two layers collapse."""
+        return set(self.status) == {"feasible"}
+
+    @property
+    def failed(self) -> tuple[int, ...]:
+        """The classes that are proved infeasible."""
+        return tuple(k for k, status in enumerate(self.status) if status == "infeasible")
+
+    def __str__(self) -> str:
+        if self.feasible:
+            return "two layers can collapse"
+        undecided = [k for k, status in enumerate(self.status) if status == "undecided"]
+        parts = [("infeasible", list(self.failed)), ("undecided", undecided)]
+        words = ", ".join(f"{word}: classes {which}" for word, which in parts if which)
+        return f"two layers {'cannot' if self.failed else 'may or may not'} collapse ({words})"
+
+
+def collapse_feasible(features: Tensor, labels: Tensor) -> Feasibility:
+    """Ask the data whether a two-layer ReLU network without bias can reach exact neural collapse.
+
+    For each class k it looks for u with <u, x> = 1 on class k and <= 0 on all other samples. The
+    linear programme is made so that it always has an answer: minimise t >= 0 subject to
+    <u, x> + t = 1 on class k and <u, x> <= 0 elsewhere. Its value is 0 if there is such a u, and 1
+    if not (a point with t < 1 can be divided by 1 - t); in the second case the dual solution
+    is the obstruction. Both are checked before they are believed.
+
+    Args:
+        features: `(N, d)`, floating point and finite: the data, or what an earlier layer makes of
+            them. Their scale does not matter; the answer is for a layer without bias, so append a
+            column of ones to allow one.
+        labels: `(N,)`, integers in 0..K-1, every class present; classes may differ in size.
+
+    Raises:
+        TypeError: if features are not floating point or labels not integers.
+        ValueError: if shapes do not match, a value is not finite, or a class is missing.
+
+    Source: derived here, in the spirit of Hong and Ling 2024.
+
+    >>> data = torch.tensor([[1.0, 0.0], [1.0, 0.5], [-1.0, 1.0], [-2.0, 0.0]])
+    >>> answer = collapse_feasible(data, torch.tensor([0, 0, 1, 1]))
+    >>> answer.status, answer.feasible
+    (('feasible', 'feasible'), True)
+    >>> (data.double() @ answer.witnesses[0]).round(decimals=6)[:2].tolist()
+    [1.0, 1.0]
+    """
+    num_classes = _check_data(features, labels)
+    data = features.detach().cpu().double().numpy()
+    which = labels.cpu().numpy()
+    scale = np.linalg.norm(data, axis=1).mean() or 1.0
+    data = data / scale
+    samples, dim = data.shape
+    witnesses = np.full((num_classes, dim), np.nan)
+    obstructions = np.full((num_classes, samples), np.nan)
+    status = []
+    for k in range(num_classes):
+        own = which == k
+        solved = linprog(
+            np.append(np.zeros(dim), 1.0),
+            A_eq=np.column_stack([data[own], np.ones(own.sum())]),
+            b_eq=np.ones(own.sum()),
+            A_ub=np.column_stack([data[~own], np.zeros((~own).sum())]),
+            b_ub=np.zeros((~own).sum()),
+            bounds=[(None, None)] * dim + [(0, None)],
+            method="highs",
+        )
+        status.append("undecided")
+        if solved.status != 0:
+            continue
+        if solved.fun < 0.5:
+            witness = solved.x[:-1] / (1 - solved.x[-1])
+            values = data @ witness
+            if max(np.abs(values[own] - 1).max(), values[~own].max(initial=0)) <= TOLERANCE:
+                status[k], witnesses[k] = "feasible", witness / scale
+        else:
+            weights = np.empty(samples)
+            weights[own] = solved.eqlin.marginals
+            weights[~own] = np.minimum(solved.ineqlin.marginals, 0)
+            if max(np.abs(weights @ data).max(), abs(weights[own].sum() - 1)) <= TOLERANCE:
+                status[k], obstructions[k] = "infeasible", weights
+    return Feasibility(tuple(status), torch.from_numpy(witnesses), torch.from_numpy(obstructions))
+
+
+def look_along(
+    features: Float[Tensor, "samples dim"], labels: Int[Tensor, " samples"], k: int
+) -> Float[Tensor, "samples rest"]:
+    """The data seen along class k, which becomes one point (length, 0, 0, ...).
+
+    All differences within class k are projected out. Samples of class k land on one point on the
+    first axis; a witness for class k is a half-space through the origin that has this point
+    strictly inside and no sample of another class. Nothing about feasibility is lost.
+
+    Args:
+        features: `(N, d)`, float64.
+        labels: `(N,)`.
+        k: the class to look along.
+
+    Returns:
+        `(N, d - r)`, with r = n - 1 the rank of the differences (if n <= d).
+
+    Raises:
+        ValueError: if the point is the origin: then class k is infeasible whatever the others are.
+    """
+    own = features[labels == k]
+    _, sizes, axes = torch.linalg.svd(own[1:] - own[0], full_matrices=True)
+    rank = int((sizes > 1e-10 * own.norm()).sum())
+    rest = axes[rank:]
+    point = rest @ own.mean(0)
+    if point.norm() <= 1e-10 * own.norm():
+        raise ValueError(
+            f"the affine hull of class {k} contains the origin: {len(own)} samples in "
+            f"{features.shape[1]} dimensions leave no direction in which they agree"
+        )
+    # Householder: an orthogonal matrix whose first row is the direction of the point.
+    turn, _ = torch.linalg.qr(torch.column_stack([point, torch.eye(len(point)).to(point)]))
+    turn = turn * torch.sign(turn[:, 0] @ point)
+    return features @ rest.T @ turn
+
+
+# The floor under every loss -----------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Network:
+    """A two-layer ReLU network without bias on given data, and how it did there.
+
+    Attributes:
+        first: `(D, d)`, the first layer.
+        weight: `(K, D)`, the classifier.
+        loss: R on the data it was made for.
+        gap: R / R* - 1, at least 0 up to rounding.
+        nc1: tr S_W / tr S_B of its features (the convention "jacot").
+        accuracy: share of the data's samples that it classifies correctly.
+    """
+
+    first: Float[Tensor, "width dim"]
+    weight: Float[Tensor, "classes width"]
+    loss: float
+    gap: float
+    nc1: float
+    accuracy: float
+
+    def features(self, data: Float[Tensor, "samples dim"]) -> Float[Tensor, "samples width"]:
+        """The features of samples `(N, d)`."""
+        return (data @ self.first.T).relu()
+
+    def correct(self, data: Float[Tensor, "samples dim"], labels: Int[Tensor, " samples"]) -> float:
+        """Share of samples whose largest logit belongs to their class."""
+        decided = (self.features(data) @ self.weight.T).argmax(1)
+        return (decided == labels).double().mean().item()
+
+
+def lower_bound(counts: Sequence[int], *, lambda_w: float, lambda_h: float) -> float:
+    """R*: no features and no classifier have a smaller loss R, with or without a network.
+
+    With c_k = N sqrt(lambda_w lambda_h / n_k) it is the mean over samples of c - c^2/2, where c is
+    that of the sample's class, or 1/2 where c >= 1. For equal classes c_k is K c of chapter 4.
+
+    Args:
+        counts: n_k >= 1, the number of samples of each class.
+        lambda_w: penalty on the classifier, > 0.
+        lambda_h: penalty on the features, > 0.
+
+    Raises:
+        ValueError: if a count or a penalty is out of range.
+
+    Source: derived here (chapter 5); for equal classes the value of chapter 4's MSE model.
+
+    >>> round(lower_bound([20, 20, 20], lambda_w=0.02, lambda_h=0.001), 6)
+    0.0582
+    """
+    shrinkage = _shrinkage(counts, lambda_w, lambda_h)
+    pairs = zip(counts, shrinkage, strict=True)
+    return sum(n * (c - c * c / 2) for n, c in pairs) / sum(counts)
+
+
+def _shrinkage(counts: Sequence[int], lambda_w: float, lambda_h: float) -> list[float]:
+    """min(c_k, 1) for each class: what the penalties take away from its logits."""
+    if not counts or min(counts) < 1:
+        raise ValueError(f"counts is {list(counts)}; every class needs at least one sample")
+    if not (0 < lambda_w < math.inf and 0 < lambda_h < math.inf):
+        raise ValueError(
+            f"lambda_w is {lambda_w}, lambda_h {lambda_h}; both penalties must be positive: "
+            "without them the least loss is 0 and no network attains it by collapsing"
+        )
+    total = sum(counts)
+    return [min(1.0, total * math.sqrt(lambda_w * lambda_h / n)) for n in counts]
+
+
+def objective(
+    first: Float[Tensor, "width dim"],
+    weight: Float[Tensor, "classes width"],
+    *,
+    data: Float[Tensor, "samples dim"],
+    labels: Int[Tensor, " samples"],
+    lambda_w: float,
+    lambda_h: float,
+) -> float:
+    """R of a network: squared error, and penalties on classifier and *features*.
+
+    Args:
+        first: `(D, d)`, first layer.
+        weight: `(K, D)`, classifier.
+        data: `(N, d)`.
+        labels: `(N,)`, in 0..K-1.
+        lambda_w: penalty on the classifier.
+        lambda_h: penalty on the features (not on the first layer).
+    """
+    features = (data @ first.T).relu()
+    targets = torch.nn.functional.one_hot(labels, len(weight)).to(data)
+    error = (features @ weight.T - targets).square().sum() / (2 * len(data))
+    penalty = lambda_w / 2 * weight.square().sum() + lambda_h / 2 * features.square().sum()
+    return (error + penalty).item()
+
+
+def certificate(
+    answer: Feasibility,
+    data: Float[Tensor, "samples dim"],
+    labels: Int[Tensor, " samples"],
+    *,
+    lambda_w: float = LAMBDA_W,
+    lambda_h: float = LAMBDA_H,
+) -> Network:
+    """The collapsed network that the witnesses build: one unit for each class, loss R*.
+
+    Unit k is h_k u_k with the witness u_k, the classifier is diagonal with entries w_k, where
+    w_k h_k = 1 - c_k and h_k^2 = (1 - c_k) sqrt(lambda_w / (n_k lambda_h)).
+
+    Args:
+        answer: of `collapse_feasible` on the same data.
+        data: `(N, d)`.
+        labels: `(N,)`.
+        lambda_w: penalty on the classifier, > 0.
+        lambda_h: penalty on the features, > 0.
+
+    Raises:
+        ValueError: if the answer is not feasible, or c_k >= 1 for a class: then its features are
+            all zero at the optimum and there is nothing to build.
+
+    Source: derived here.
+    """
+    if not answer.feasible:
+        raise ValueError(f"{answer}; a certificate exists only where all classes are feasible")
+    counts = torch.bincount(labels).tolist()
+    left = 1 - torch.tensor(_shrinkage(counts, lambda_w, lambda_h), dtype=torch.float64)
+    if left.min() <= 0:
+        raise ValueError(
+            f"lambda_w = {lambda_w} and lambda_h = {lambda_h} make a class vanish (c_k >= 1); "
+            "use smaller penalties"
+        )
+    sizes = torch.tensor(counts, dtype=torch.float64)
+    height = (left * (lambda_w / (lambda_h * sizes)).sqrt()).sqrt()
+    first = height[:, None] * answer.witnesses
+    return _network(first, torch.diag(left / height), data.double(), labels, lambda_w, lambda_h)
+
+
+def train(
+    data: Float[Tensor, "samples dim"],
+    labels: Int[Tensor, " samples"],
+    *,
+    width: int,
+    lambda_w: float = LAMBDA_W,
+    lambda_h: float = LAMBDA_H,
+    starts: int = 2,
+    seed: int = 0,
+    max_iterations: int = 2000,
+) -> Network:
+    """Minimise R over both layers by L-BFGS in float64; the best of several random starts.
+
+    Args:
+        data: `(N, d)`.
+        labels: `(N,)`, every class present.
+        width: D, the number of units.
+        lambda_w: penalty on the classifier, > 0.
+        lambda_h: penalty on the features, > 0.
+        starts: number of random starts.
+        seed: of the starts.
+        max_iterations: of L-BFGS, per start.
+    """
+    num_classes = _check_data(data, labels)
+    inputs = data.detach().double().numpy()
+    samples, dim = inputs.shape
+    targets = np.eye(num_classes)[labels.numpy()]
+
+    def loss_and_gradient(flat: np.ndarray) -> tuple[float, np.ndarray]:
+        first = flat[: width * dim].reshape(width, dim)
+        weight = flat[width * dim :].reshape(num_classes, width)
+        features = np.maximum(inputs @ first.T, 0)
+        error = (features @ weight.T - targets) / samples
+        value = (
+            samples / 2 * np.square(error).sum()
+            + lambda_w / 2 * np.square(weight).sum()
+            + lambda_h / 2 * np.square(features).sum()
+        )
+        slope = (error @ weight + lambda_h * features) * (features > 0)
+        downhill = (slope.T @ inputs, error.T @ features + lambda_w * weight)
+        return value, np.concatenate([part.ravel() for part in downhill])
+
+    found = []
+    for start in range(starts):
+        random = np.random.default_rng([seed, start])
+        guess = np.concatenate(
+            [
+                random.standard_normal(width * dim) / math.sqrt(dim),
+                random.standard_normal(num_classes * width) / math.sqrt(width),
+            ]
+        )
+        limits = {"maxiter": max_iterations, "maxfun": 2 * max_iterations}
+        options = limits | {"maxcor": 30, "ftol": 1e-15, "gtol": 1e-10}
+        found.append(
+            minimize(loss_and_gradient, guess, jac=True, method="L-BFGS-B", options=options)
+        )
+    best = torch.from_numpy(min(found, key=lambda result: result.fun).x)
+    first, weight = best[: width * dim], best[width * dim :]
+    return _network(
+        first.reshape(width, dim),
+        weight.reshape(num_classes, width),
+        data.double(),
+        labels,
+        lambda_w,
+        lambda_h,
+    )
+
+
+def _network(
+    first: Tensor, weight: Tensor, data: Tensor, labels: Tensor, lambda_w: float, lambda_h: float
+) -> Network:
+    penalties = {"lambda_w": lambda_w, "lambda_h": lambda_h}
+    loss = objective(first, weight, data=data, labels=labels, **penalties)
+    floor = lower_bound(torch.bincount(labels).tolist(), **penalties)
+    features = (data @ first.T).relu()
+    nc1 = measure(features, labels, weight, convention="jacot").nc1
+    network = Network(first, weight, loss, loss / floor - 1, nc1, 0.0)
+    return replace(network, accuracy=network.correct(data, labels))
+
+
+def widen(
+    data: Float[Tensor, "samples dim"], *, width: int, seed: int
+) -> Float[Tensor, "samples width"]:
+    """What a frozen random ReLU layer makes of the data: the first of three layers.
+
+    Args:
+        data: `(N, d)`.
+        width: D_1, the number of units.
+        seed: of the layer, Gaussian, scaled by 1/sqrt(width).
+    """
+    generator = torch.Generator().manual_seed(seed)
+    layer = torch.randn(width, data.shape[1], generator=generator, dtype=torch.float64)
+    return (data.double() @ layer.T).relu() / math.sqrt(width)
+
+
+# Data ---------------------------------------------------------------------------------------------
+
+
+def mixture(
+    *,
+    dim: int,
+    snr: float,
+    seed: int,
+    num_classes: int = NUM_CLASSES,
+    samples: int = SAMPLES,
+    test_samples: int = 0,
+) -> Dataset:
+    """K clouds at snr times orthonormal directions, noise N(0, I/d): its norm is about 1.
+
+    The same seed gives the same directions and the same noise for every snr.
+
+    Args:
+        dim: d >= K.
+        snr: length of a mean over the typical length of the noise, >= 0.
+        seed: of directions and noise.
+        num_classes: K.
+        samples: n per class.
+        test_samples: per class.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    random = torch.randn(dim, num_classes, generator=generator, dtype=torch.float64)
+    directions = torch.linalg.qr(random).Q.T
+    return gaussian_mixture(
+        num_classes,
+        dim,
+        train_per_class=samples,
+        test_per_class=test_samples,
+        means=snr * directions,
+        noise=1 / math.sqrt(dim),
+        seed=seed + 1,
+    )
+
+
+def three_digits() -> Dataset:
+    """The digits 0, 1 and 2 of `ncourse.data.digits`."""
+    whole = digits()
+    keep, keep_test = whole.labels < 3, whole.test_labels < 3
+    return Dataset(
+        "digits 0, 1, 2",
+        whole.inputs[keep],
+        whole.labels[keep],
+        whole.test_inputs[keep_test],
+        whole.test_labels[keep_test],
+        whole.class_names[:3],
+    )
+
+
+def _check_data(features: Tensor, labels: Tensor) -> int:
+    if not features.is_floating_point():
+        raise TypeError(f"features are {features.dtype}; expected floating point")
+    if labels.is_floating_point() or labels.dtype == torch.bool:
+        raise TypeError(f"labels are {labels.dtype}; expected integers")
+    if features.ndim != 2 or labels.shape != features.shape[:1]:
+        raise ValueError(
+            f"features are {tuple(features.shape)} and labels {tuple(labels.shape)}; expected "
+            "(samples, dimensions) and (samples,) — flatten images first"
+        )
+    if not torch.isfinite(features).all():
+        raise ValueError("features contain NaN or infinity")
+    counts = torch.bincount(labels) if len(labels) and labels.min() >= 0 else torch.zeros(1)
+    if len(counts) < 2 or counts.min() < 1:
+        raise ValueError(
+            f"labels have {counts.int().tolist()} samples per class; expected labels 0..K-1 with "
+            "at least two classes and no empty one"
+        )
+    return len(counts)
+
+
+# The experiment -----------------------------------------------------------------------------------
+
+
+def experiment(scale: str = "laptop", *, seed: int = 0, data: Dataset | None = None) -> Outcome:
+    """When two layers can collapse, on Gaussian mixtures and on images: one seed.
+
+    Args:
+        scale: only "laptop" (less than a minute on one core).
+        seed: of mixtures, starts, frozen layers and choices of samples.
+        data: replaces the digits 0, 1, 2: any data set with at least 60 training samples of each
+            class. On it the claims are reported and do not raise.
+
+    Returns:
+        An `Outcome` with the tables "phase", "training", "stuck", "wide", "generalisation",
+        "images".
+
+    Raises:
+        ValueError: for an unknown scale ("paper" is refused with what is unknown), or too few
+            samples in `data`.
+    """
+    if scale == "paper":
+        raise ValueError(
+            "scale 'paper' is not built: the data sets, widths and schedules of the paper's own "
+            "experiments are unknown here — use 'laptop'"
+        )
+    if scale != "laptop":
+        raise ValueError(f"scale is {scale!r}; this experiment has only 'laptop'")
+    dataset = three_digits() if data is None else data
+    tables = {
+        "images": images(dataset, seed=seed),
+        "phase": phase(seed=seed),
+        "training": training(seed=seed),
+        "stuck": stuck(seed=seed),
+        "wide": wide(seed=seed),
+        "generalisation": generalisation(seed=seed),
+    }
+    outcome = Outcome("hong2024", scale, seed, dataset.card, claims(tables), tables)
+    return outcome if data is None else outcome.reported()
+
+
+def feasible_probability(dim: int, *, num_classes: int, samples: int) -> float:
+    """Chance that one class has a witness when the data are pure noise (SNR 0).
+
+    It is P(Binomial((K-1) n, 1/2) <= d - n): one half near d = n (K+1)/2, 0 for d < n and 1 from
+    d = N on. Exact for independent Gaussian samples N(0, I/d), whatever their labels.
+
+    Args:
+        dim: d.
+        num_classes: K.
+        samples: n per class.
+
+    Source: derived here (chapter 5) from Wendel 1962.
+
+    >>> [feasible_probability(d, num_classes=2, samples=1) for d in (0, 1, 2)]
+    [0.0, 0.5, 1.0]
+    """
+    return float(binom.cdf(dim - samples, (num_classes - 1) * samples, 0.5))
+
+
+def phase(
+    *,
+    seed: int,
+    draws: int = 10,
+    dims: Sequence[int] = DIMS,
+    snrs: Sequence[float] = SNRS,
+) -> Table:
+    """Linear programmes over a grid of d and SNR, and with shuffled labels at the largest SNR.
+
+    Args:
+        seed: of the mixtures.
+        draws: mixtures per cell.
+        dims: d, each at least K.
+        snrs: signal-to-noise ratios, ascending.
+
+    Returns:
+        Columns labels ("true" or "shuffled"), snr, dim, classes (share of feasible classes),
+        feasible (share of mixtures in which all classes are), undecided (number of classes).
+    """
+    table: Table = {
+        name: [] for name in ("labels", "snr", "dim", "classes", "feasible", "undecided")
+    }
+    rows = [*(("true", snr) for snr in snrs), ("shuffled", snrs[-1])]
+    for kind, snr in tqdm(rows, desc="linear programmes", leave=False):
+        for dim in dims:
+            answers = []
+            for draw in range(draws):
+                data = mixture(dim=dim, snr=snr, seed=_seed(seed, draw, dim))
+                labels = _shuffle(data.labels, draw) if kind == "shuffled" else data.labels
+                answers.append(collapse_feasible(data.inputs, labels))
+            states = [status for answer in answers for status in answer.status]
+            shares = (
+                states.count("feasible") / len(states),
+                mean(answer.feasible for answer in answers),
+            )
+            _append(table, (kind, snr, dim, *shares, states.count("undecided")))
+    return table
+
+
+def crossing(dims: Sequence[int], shares: Sequence[float]) -> float:
+    """The d at which a share first reaches one half, interpolated between neighbours.
+
+    Args:
+        dims: ascending.
+        shares: one for each d.
+
+    Returns:
+        d, or inf where the share stays below one half.
+
+    >>> crossing([10, 20, 30], [0.0, 0.25, 0.75])
+    25.0
+    """
+    before = (dims[0], 0.0)
+    for dim, share in zip(dims, shares, strict=True):
+        if share >= 0.5:
+            step = (0.5 - before[1]) / (share - before[1])
+            return before[0] + step * (dim - before[0])
+        before = (dim, share)
+    return math.inf
+
+
+def training(
+    *,
+    seed: int,
+    dims: Sequence[int] = (10, 16, 22, 30, 40, 80),
+    widths: Sequence[int] = (8, 128),
+    snr: float = 4.0,
+) -> Table:
+    """Mixtures of growing dimension: what the programme says, and where training ends.
+
+    Args:
+        seed: of the mixtures and starts.
+        dims: d.
+        widths: D.
+        snr: of all mixtures.
+
+    Returns:
+        Columns dim, width, feasible, gap, nc1, accuracy (on the training data), certificate (the
+        gap of the certificate network; None where there is none), residual (largest entry of
+        c^T data over the failed classes' obstructions, or None).
+    """
+    columns = (
+        *("dim", "width", "feasible", "gap", "nc1", "accuracy"),
+        *("certificate", "residual"),
+    )
+    table: Table = {name: [] for name in columns}
+    for dim in tqdm(dims, desc="dimensions", leave=False):
+        data = mixture(dim=dim, snr=snr, seed=_seed(seed, 0, dim))
+        answer = collapse_feasible(data.inputs, data.labels)
+        built = residual = None
+        if answer.feasible:
+            built = certificate(answer, data.inputs, data.labels).gap
+        else:
+            failed = answer.obstructions[list(answer.failed)]
+            residual = (failed @ data.inputs).abs().max().item()
+        for width in widths:
+            net = train(data.inputs, data.labels, width=width, seed=seed)
+            row = (dim, width, answer.feasible, net.gap, net.nc1, net.accuracy, built, residual)
+            _append(table, row)
+    return table
+
+
+def stuck(*, seed: int) -> Table:
+    """Feasible data (d = 80, N = 60) on which training does not find the global minimum.
+
+    Returns:
+        Columns data ("SNR 0", "SNR 4, shuffled labels", "SNR 4"), gap, nc1 and accuracy of the
+        trained network (D = 32, best of 3 starts), certificate_gap, certificate_nc1.
+    """
+    columns = ("data", "gap", "nc1", "accuracy", "certificate_gap", "certificate_nc1")
+    table: Table = {name: [] for name in columns}
+    cases = (("SNR 0", 0.0), ("SNR 4, shuffled labels", 4.0), ("SNR 4", 4.0))
+    for name, snr in cases:
+        data = mixture(dim=80, snr=snr, seed=_seed(seed, 1, 80))
+        labels = _shuffle(data.labels, seed) if "shuffled" in name else data.labels
+        net = train(data.inputs, labels, width=32, starts=3, seed=seed)
+        built = certificate(collapse_feasible(data.inputs, labels), data.inputs, labels)
+        _append(table, (name, net.gap, net.nc1, net.accuracy, built.gap, built.nc1))
+    return table
+
+
+def wide(
+    *,
+    seed: int,
+    widths: Sequence[int] = (10, 20, 25, 30, 40, 50, 60, 80, 120),
+    draws: int = 5,
+) -> Table:
+    """A frozen random ReLU layer before the two others: d = 10, so two layers cannot collapse.
+
+    Args:
+        seed: of mixtures and layers.
+        widths: D_1.
+        draws: mixtures per width.
+
+    Returns:
+        Columns snr, width, feasible (share), full_rank (share of layers whose output has rank N).
+    """
+    table: Table = {name: [] for name in ("snr", "width", "feasible", "full_rank")}
+    for snr in (4.0, 0.0):
+        for width in widths:
+            answers, ranks = [], []
+            for draw in range(draws):
+                data = mixture(dim=10, snr=snr, seed=_seed(seed, draw, 10))
+                inside = widen(data.inputs, width=width, seed=_seed(seed, draw, width))
+                answers.append(collapse_feasible(inside, data.labels).feasible)
+                ranks.append(int(torch.linalg.matrix_rank(inside)) == len(inside))
+            _append(table, (snr, width, mean(answers), mean(ranks)))
+    return table
+
+
+def generalisation(
+    *, seed: int, snrs: Sequence[float] = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0), tests: int = 500
+) -> Table:
+    """Collapse at every SNR, and what it is worth on new samples: d = 80, N = 60.
+
+    Args:
+        seed: of mixtures and starts.
+        snrs: signal-to-noise ratios.
+        tests: test samples per class.
+
+    Returns:
+        Columns snr, gap, nc1 and accuracy (of new samples) of the certificate network;
+        trained_nc1, trained_gap and trained_accuracy of a trained one (D = 32).
+    """
+    columns = (
+        *("snr", "gap", "nc1", "accuracy"),
+        *("trained_nc1", "trained_gap", "trained_accuracy"),
+    )
+    table: Table = {name: [] for name in columns}
+    for snr in snrs:
+        data = mixture(dim=80, snr=snr, seed=_seed(seed, 2, 80), test_samples=tests)
+        new = (data.test_inputs, data.test_labels)
+        answer = collapse_feasible(data.inputs, data.labels)
+        built = certificate(answer, data.inputs, data.labels)
+        net = train(data.inputs, data.labels, width=32, seed=seed)
+        row = (snr, built.gap, built.nc1, built.correct(*new))
+        _append(table, (*row, net.nc1, net.gap, net.correct(*new)))
+    return table
+
+
+def images(dataset: Dataset, *, seed: int, few: int = 20, many: int = 60) -> Table:
+    """Two and three layers on a real data set; the first of three is frozen, of width 2N.
+
+    Args:
+        dataset: to train on, with test samples.
+        seed: of the choice of samples, the frozen layer and the starts.
+        few: samples per class for the first row.
+        many: for the others.
+
+    Returns:
+        Columns samples (per class), layers, labels ("true" or "shuffled"), feasible, gap, nc1,
+        accuracy (training) and test_accuracy of the trained network (D = 16, best of 2 starts; None
+        for shuffled labels, where training sticks), certificate_gap, certificate_nc1,
+        certificate_test_accuracy (None where infeasible).
+
+    Raises:
+        ValueError: if a class has fewer than `many` training samples.
+    """
+    least = int(torch.bincount(dataset.labels, minlength=dataset.num_classes).min())
+    if least < many:
+        raise ValueError(
+            f"{dataset.name} has a class with {least} training samples; {many} of each are needed"
+        )
+    columns = (
+        *("samples", "layers", "labels", "feasible", "gap", "nc1", "accuracy", "test_accuracy"),
+        *("certificate_gap", "certificate_nc1", "certificate_test_accuracy"),
+    )
+    table: Table = {name: [] for name in columns}
+    rows = ((few, 2, "true"), (many, 2, "true"), (many, 3, "true"), (many, 3, "shuffled"))
+    for samples, layers, kind in tqdm(rows, desc="images", leave=False):
+        chosen = dataset.take(samples, seed=seed)
+        inputs, tests = (x.flatten(1).double() for x in (chosen.inputs, chosen.test_inputs))
+        scale = inputs.norm(dim=1).mean() / 4  # as long as a mixture at SNR 4; speeds up training
+        inputs, tests = inputs / scale, tests / scale
+        labels = _shuffle(chosen.labels, seed) if kind == "shuffled" else chosen.labels
+        if layers == 3:
+            inside = {"width": 2 * len(inputs), "seed": _seed(seed, 3, samples)}
+            inputs, tests = widen(inputs, **inside), widen(tests, **inside)
+        penalties = {"lambda_w": LAMBDA_W, "lambda_h": LAMBDA_W / samples}
+        new = (tests, chosen.test_labels)
+        row: tuple[object, ...] = (None,) * 4
+        if kind == "true":
+            net = train(inputs, labels, width=16, seed=seed, **penalties)
+            row = (net.gap, net.nc1, net.accuracy, net.correct(*new))
+        answer = collapse_feasible(inputs, labels)
+        built: tuple[object, ...] = (None,) * 3
+        if answer.feasible:
+            exact = certificate(answer, inputs, labels, **penalties)
+            built = (exact.gap, exact.nc1, exact.correct(*new))
+        _append(table, (samples, layers, kind, answer.feasible, *row, *built))
+    return table
+
+
+def _seed(seed: int, draw: int, size: int) -> int:
+    """One number for each seed, draw and size; no two experiments share their noise."""
+    return 1_000_000 * seed + 1000 * draw + size
+
+
+def _shuffle(labels: Tensor, seed: int) -> Tensor:
+    return labels[torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))]
+
+
+def _append(table: Table, row: Sequence[object]) -> None:
+    for column, value in zip(table.values(), row, strict=True):
+        column.append(value)
+
+
+def _rows(table: Table) -> list[dict]:
+    return [dict(zip(table, row, strict=True)) for row in zip(*table.values(), strict=True)]
+
+
+def claims(tables: Mapping[str, Table]) -> tuple[Claim, ...]:
+    """What the tables of `experiment` assert; a pure function, so that false runs can be tried."""
+    return (*_claims_of_programmes(tables), *_claims_of_training(tables))
+
+
+def _claims_of_programmes(tables: Mapping[str, Table]) -> tuple[Claim, ...]:
+    """Claims about the linear programmes alone: nothing is trained."""
+    cells = _rows(tables["phase"])
+    total = NUM_CLASSES * SAMPLES
+    below = max(cell["feasible"] for cell in cells if cell["dim"] < SAMPLES)
+    above = min(cell["feasible"] for cell in cells if cell["dim"] >= total)
+    true = [cell for cell in cells if cell["labels"] == "true"]
+    snrs = sorted({cell["snr"] for cell in true})
+    between = {
+        snr: next(c["feasible"] for c in true if c["dim"] == 30 and c["snr"] == snr)
+        for snr in (snrs[0], snrs[-1])
+    }
+    noise = [cell for cell in true if cell["snr"] == 0]
+    sizes = {"num_classes": NUM_CLASSES, "samples": SAMPLES}
+    off = max(abs(c["classes"] - feasible_probability(c["dim"], **sizes)) for c in noise)
+    # The classical count without the n equations: N half-spaces in d dimensions.
+    naive = max(abs(c["classes"] - float(binom.cdf(c["dim"] - 1, total - 1, 0.5))) for c in noise)
+
+    def line(rows: list[dict]) -> float:
+        return crossing([row["dim"] for row in rows], [row["feasible"] for row in rows])
+
+    lines = [line([cell for cell in true if cell["snr"] == snr]) for snr in snrs]
+    rise = max(later - earlier for earlier, later in pairwise(lines))
+    shuffled = line([cell for cell in cells if cell["labels"] == "shuffled"])
+    layers = _rows(tables["wide"])
+    widest = min(row["feasible"] for row in layers if row["width"] >= 2 * total)
+    fewer = max(row["feasible"] for row in layers if row["width"] < total)
+    narrow = max(row["feasible"] for row in layers if row["width"] <= SAMPLES)
+    return (
+        Claim(
+            "With d < n no mixture can collapse in two layers, with d >= N every one can; in "
+            "between (d = 30) none at SNR 0 and every one at SNR 8",
+            below == 0 and above == 1 and between[snrs[0]] == 0 and between[snrs[-1]] == 1,
+            {"greatest share, d < n": below, "least share, d >= N": above},
+            f"{COURSE}; in between: measured",
+            {f"share at d = 30, SNR {snr:g}": share for snr, share in between.items()},
+        ),
+        Claim(
+            "At SNR 0 the share of feasible classes follows P(Binomial((K-1)n, 1/2) <= d-n) within "
+            "0.25 at every d (30 classes each); the count without the n equations is off by 0.5 or "
+            "more",
+            off <= 0.25 and naive >= 0.5,
+            {"largest difference": off},
+            f"{COURSE}, from Wendel 1962",
+            {"without the equations": naive},
+        ),
+        Claim(
+            "The d at which half of the mixtures can collapse falls with the SNR, by 15 or more "
+            "from SNR 0 to 8, and rises by at most 1 from one SNR to the next; with shuffled "
+            "labels at SNR 8 it is 5 or more higher",
+            rise <= 1 and lines[0] - lines[-1] >= 15 and shuffled - lines[-1] >= 5,
+            {"at SNR 0": lines[0], "at SNR 8": lines[-1], "largest rise": rise},
+            f"{HONG} (the condition depends on dimension, sample size and SNR); measured here",
+            {"at SNR 8, shuffled labels": shuffled},
+        ),
+        Claim(
+            "d = 10, three layers: behind a frozen random layer of width 2N every mixture can "
+            "collapse, at SNR 4 and at 0, and half of them at some width below N; with width n or "
+            "less none can",
+            widest == 1 and fewer >= 0.5 and narrow == 0,
+            {"share, width 2N": widest, "greatest share below N": fewer},
+            f"{HONG} (three layers: a wide first layer is enough); which width: this course",
+            {"greatest share, width up to n": narrow},
+        ),
+    )
+
+
+def _claims_of_training(tables: Mapping[str, Table]) -> tuple[Claim, ...]:
+    """Claims about networks: trained ones, and those that the witnesses build."""
+    nets = _rows(tables["training"])
+    yes = [net for net in nets if net["feasible"] and net["dim"] != 22]
+    no = [net for net in nets if not net["feasible"] and net["dim"] < SAMPLES]
+    built = max(abs(net["certificate"]) for net in nets if net["feasible"])
+    least = min(net["gap"] for net in nets)
+    sizes = {"lambda_w": LAMBDA_W, "lambda_h": LAMBDA_H}
+    floor = lower_bound([SAMPLES] * NUM_CLASSES, **sizes)
+    shrinkage = NUM_CLASSES * math.sqrt(SAMPLES * LAMBDA_W * LAMBDA_H)
+    wrong_floor = min(
+        floor * (1 + net["certificate"]) / shrinkage - 1 for net in nets if net["feasible"]
+    )
+    gap = {(net["dim"], net["width"]): net["gap"] for net in nets}
+    ratios = [gap[dim, 128] / gap[dim, 8] for dim in {net["dim"] for net in no}]
+    data = min(gap[16, width] / gap[30, width] for width in (8, 128))
+    ends = {row["data"]: row for row in _rows(tables["stuck"])}
+    free = ends.pop("SNR 4")
+    pictures = _rows(tables["images"])
+    few, many, three, random = pictures
+    levels = {row["snr"]: row for row in _rows(tables["generalisation"])}
+    exact = max(row["nc1"] for row in levels.values())
+    trained = [row for snr, row in levels.items() if snr >= 1]
+    return (
+        Claim(
+            "No trained network is below R*, and the certificate networks are on it (within 1e-9); "
+            "if the square is dropped from R* they would be 1 % or more below",
+            least >= -1e-9 and built <= 1e-9 and wrong_floor <= -0.01,
+            {"least gap of a trained network": least, "largest gap of a certificate": built},
+            COURSE,
+            {"certificate below the wrong floor": wrong_floor},
+        ),
+        Claim(
+            "SNR 4, every network right on all training samples: where the programme is feasible "
+            "(d >= 30) training ends within 1e-6 of R* with NC1 at most 1e-6; where it is not "
+            "(d = 10 and 16) the gap is 1e-3 or more and NC1 1e-4 or more",
+            max(max(net["gap"], net["nc1"]) for net in yes) <= 1e-6
+            and min(net["gap"] for net in no) >= 1e-3
+            and min(net["nc1"] for net in no) >= 1e-4
+            and min(net["accuracy"] for net in nets) == 1,
+            {
+                "greatest gap, feasible": max(net["gap"] for net in yes),
+                "greatest NC1, feasible": max(net["nc1"] for net in yes),
+            },
+            f"{HONG} (when the global minimiser collapses); the criterion: {COURSE}",
+            {
+                "least gap, infeasible": min(net["gap"] for net in no),
+                "least NC1, infeasible": min(net["nc1"] for net in no),
+            },
+        ),
+        Claim(
+            "Where the programme is infeasible, 128 units in place of 8 change the gap by at most "
+            "10 %; 30 dimensions in place of 16 divide it by 1000 or more, at either width",
+            min(ratios) >= 0.9 and max(ratios) <= 1.1 and data >= 1e3,
+            {"least ratio of gaps": min(ratios), "greatest": max(ratios)},
+            f"{HONG} (two layers: the condition does not involve the width); the gaps: measured",
+            {"least ratio of gaps, d = 16 over 30": data},
+        ),
+        Claim(
+            "Feasible data where training sticks: at SNR 0 and with shuffled labels the gap stays "
+            "0.01 or more, while the certificate has gap at most 1e-9 and NC1 at most 1e-8; on "
+            "SNR 4 with its own labels the same training arrives (1e-6)",
+            min(row["gap"] for row in ends.values()) >= 0.01
+            and max(row["certificate_gap"] for row in ends.values()) <= 1e-9
+            and max(row["certificate_nc1"] for row in ends.values()) <= 1e-8
+            and free["gap"] <= 1e-6,
+            {
+                "least gap, trained": min(row["gap"] for row in ends.values()),
+                "greatest gap, certificate": max(row["certificate_gap"] for row in ends.values()),
+            },
+            f"{COURSE}; that training sticks: measured",
+            {"gap, SNR 4": free["gap"]},
+        ),
+        Claim(
+            "Images, two layers: with 20 samples per class feasible and NC1 at most 1e-8, with 60 "
+            "infeasible and 0.01 or more; 60 behind a wide frozen first layer: feasible, at most "
+            "1e-8; all fit their training samples",
+            (few["feasible"], many["feasible"], three["feasible"]) == (True, False, True)
+            and max(few["nc1"], three["nc1"]) <= 1e-8
+            and many["nc1"] >= 1e-2
+            and min(few["accuracy"], many["accuracy"], three["accuracy"]) == 1,
+            {"NC1, 20 per class": few["nc1"], "NC1, three layers": three["nc1"]},
+            f"{HONG} (three layers: a wide first layer is enough); this course",
+            {"NC1, 60 per class, two layers": many["nc1"]},
+        ),
+        Claim(
+            "d = 80: certificates have NC1 at most 1e-8 at every SNR, and test accuracy at most "
+            "0.4 at SNR 0; trained networks at SNR 1 and above have the same NC1 and 0.99 or more",
+            max([exact, *(row["trained_nc1"] for row in trained)]) <= 1e-8
+            and levels[0.0]["accuracy"] <= 0.4
+            and min(row["trained_accuracy"] for row in trained) >= 0.99,
+            {"greatest NC1": exact, "test accuracy, SNR 0": levels[0.0]["accuracy"]},
+            f"{HONG} (collapse with bad generalisation at low SNR); measured here",
+            {"least test accuracy, SNR >= 1": min(row["trained_accuracy"] for row in trained)},
+        ),
+        Claim(
+            "Even loss and NC1 together do not fix the test accuracy: at SNR 1 certificate and "
+            "trained network both have gap at most 1e-9 and NC1 at most 1e-8, and differ by 5 % or "
+            "more on new samples",
+            levels[1.0]["trained_accuracy"] - levels[1.0]["accuracy"] >= 0.05
+            and max(levels[1.0]["nc1"], levels[1.0]["trained_nc1"]) <= 1e-8
+            and max(abs(levels[1.0]["gap"]), levels[1.0]["trained_gap"]) <= 1e-9,
+            {"test accuracy, certificate": levels[1.0]["accuracy"]},
+            MEASURED,
+            {"test accuracy, trained": levels[1.0]["trained_accuracy"]},
+        ),
+        Claim(
+            "Three layers, images with shuffled labels: feasible, and the certificate has NC1 at "
+            "most 1e-8 and test accuracy at most 0.6; trained with true labels it is 0.9 or more",
+            random["feasible"]
+            and random["certificate_nc1"] <= 1e-8
+            and random["certificate_test_accuracy"] <= 0.6
+            and three["test_accuracy"] >= 0.9,
+            {
+                "NC1, shuffled": random["certificate_nc1"],
+                "test accuracy, shuffled": random["certificate_test_accuracy"],
+            },
+            COURSE,
+            {"test accuracy, true labels": three["test_accuracy"]},
+        ),
+    )
