@@ -587,6 +587,7 @@ LAPTOP: tuple[Series, ...] = (
     ("random labels", "RN1", CONSTANT, "cross-entropy", (1, 16)),
     ("conflicts", "RN1", CONSTANT, "cross-entropy", (16,)),
     ("digits", "Transformer 1", CONSTANT, "cross-entropy", (1, 4)),
+    ("digits", "Transformer 2", CONSTANT, "cross-entropy", (1, 4)),
 )
 
 DEPTHS = (1, 2, 4, 8, 16, 32)
@@ -602,6 +603,7 @@ WORKSTATION: tuple[Series, ...] = (
     ("digits", "Transformer 2", CONSTANT, "cross-entropy", (1, 2, 4, 8)),
     ("letters", "Transformer 1", CONSTANT, "cross-entropy", (1, 2, 4, 8)),
     ("induction", "Transformer 1", CONSTANT, "cross-entropy", (1, 2, 4, 8)),
+    ("letters", "Transformer 2", CONSTANT, "cross-entropy", (1, 8)),
 )
 
 MEASURED = ("loss", "gap", "nc1", "nc2", "nc3", "hidden", "cosine", "accuracy")
@@ -719,11 +721,7 @@ def claims(tables: Mapping[str, Table]) -> tuple[Claim, ...]:
     rows = _rows(tables["depth"])
     made = [_certificate([rows]), *_depth_claims([rows], "one seed"), *_assumption_claims([rows])]
     if any(row["problem"] == "digits" for row in rows):
-        made.append(
-            _falls(
-                [rows], "digits", "Transformer 1", (1, 4), (0.65, 0.5), "a Transformer on digits"
-            )
-        )
+        made.append(_transformer_claim([rows], "digits", (1, 4), (0.65, 0.75), "digits"))
     return tuple(made)
 
 
@@ -743,9 +741,9 @@ def claims_over_seeds(runs: Sequence[Mapping[str, Table]]) -> tuple[Claim, ...]:
         _certificate(rows),
         *_depth_claims(rows, f"mean of {len(runs)} seeds"),
         *_assumption_claims(rows),
-        _falls(rows, "digits", "Transformer 1", (1, 8), (0.45, 0.3), "a Transformer on digits"),
-        _falls(rows, "letters", "Transformer 1", (1, 8), (0.65, 0.35), "most frequent letter"),
-        _falls(rows, "induction", "Transformer 1", (1, 2), (0.5, 0.2), "induction"),
+        _transformer_claim(rows, "digits", (1, 8), (0.45, 0.4), "digits"),
+        _transformer_claim(rows, "letters", (1, 8), (0.65, 0.35), "the most frequent letter"),
+        _induction_claim(rows),
     )
 
 
@@ -835,29 +833,45 @@ def _assumption_claims(runs: Sequence[list[dict]]) -> list[Claim]:
     ]
 
 
-def _falls(
+def _transformer_claim(
     runs: Sequence[list[dict]],
     problem: str,
-    architecture: str,
     depths: tuple[int, int],
     most: tuple[float, float],
     text: str,
 ) -> Claim:
-    """Gap and NC1 of a Transformer fall with depth; the control leaves the gap of depth one."""
-    series = _series(runs, problem, architecture, CONSTANT)
-    shallow, deep = (series[depth] for depth in depths)
-    two = _series(runs, "mixture", "RN2", CONSTANT)
-    stalled = two[16]["gap"] / two[1]["gap"]
+    """Gap and NC1 of a Transformer fall with depth; NC1 with two layers in its steps does less."""
+    one, two = (_series(runs, problem, f"Transformer {layers}", CONSTANT) for layers in (1, 2))
+    gap, nc1, control = (
+        series[depths[1]][column] / series[depths[0]][column]
+        for series, column in ((one, "gap"), (one, "nc1"), (two, "nc1"))
+    )
     which = "one seed" if len(runs) == 1 else f"mean of {len(runs)} seeds"
     return Claim(
-        f"{text}: from depth {depths[0]} to {depths[1]} the gap falls to at most {most[0]} and NC1 "
-        f"to at most {most[1]} ({which})",
-        deep["gap"] <= most[0] * shallow["gap"]
-        and deep["nc1"] <= most[1] * shallow["nc1"]
-        and stalled > most[0],
-        {"gap ratio": deep["gap"] / shallow["gap"], "NC1 ratio": deep["nc1"] / shallow["nc1"]},
+        f"a Transformer on {text}: from depth {depths[0]} to {depths[1]} the gap falls to at most "
+        f"{most[0]} and NC1 to at most {most[1]}; with two layers in its steps NC1 falls less "
+        f"({which})",
+        gap <= most[0] and nc1 <= most[1] and control > nc1,
+        {"gap ratio": gap, "NC1 ratio": nc1},
         f"{SUKENIK}, Theorem 4.3 (Transformers); the numbers: {COURSE}",
-        {"gap ratio of two-layer blocks, depth 1 to 16": stalled},
+        {"NC1 ratio, two layers": control},
+    )
+
+
+def _induction_claim(runs: Sequence[list[dict]]) -> Claim:
+    """Induction needs two blocks to be solved; the letters, which one block solves, fall less."""
+    induction_, letters_ = (
+        _series(runs, name, "Transformer 1", CONSTANT) for name in ("induction", "letters")
+    )
+    fall, control = (series[2]["nc1"] / series[1]["nc1"] for series in (induction_, letters_))
+    return Claim(
+        "induction: the second block takes NC1 to at most .2 of its value, and accuracy to 1; a "
+        f"task that one block solves gains less from it (mean of {len(runs)} seeds)",
+        fall <= 0.2 < control
+        and induction_[1]["accuracy"] < 1 == induction_[2]["accuracy"] == letters_[1]["accuracy"],
+        {"NC1 ratio": fall, "accuracy, one block": induction_[1]["accuracy"]},
+        f"{COURSE}, measured",
+        {"NC1 ratio, letters": control, "accuracy, one block": letters_[1]["accuracy"]},
     )
 
 

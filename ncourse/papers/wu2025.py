@@ -1,0 +1,1118 @@
+"""Wu & Mondelli 2025: in the mean-field regime, stationarity and a small loss give collapse.
+
+"Neural Collapse Beyond the Unconstrained Features Model: Landscape, Dynamics, and Generalization in
+the Mean-Field Regime", ICML 2025 (arXiv 2501.19104). Three layers: P particles, each an inner
+weight, a bounded smooth activation and an outer weight, averaged; then a linear classifier. Small
+loss, a small gradient and weight decay bound NC1, whether the layers are balanced or not.
+
+Rows are vectors here. The paper writes columns: its H (p x n), W (p x q), Y (q x n) are the
+transposes of `features` (N, d), `weight` (K, d) and one-hot labels (N, K); its N particles, p
+features, q classes, n samples are P, d, K, N. The activation is tanh, so C_1 = 1 wherever the paper
+has a bound C_1 on it. "This course" marks statements with a proof in chapter 7. All thresholds are
+this course's, for digits.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from scipy.optimize import minimize
+from torch import Tensor
+from torch.nn.functional import one_hot
+from tqdm.auto import tqdm
+
+from ncourse.claims import Claim, Outcome, Table
+from ncourse.data import Dataset
+from ncourse.metrics import measure
+
+__all__ = [
+    "BALLS",
+    "RUNS",
+    "WEIGHT_DECAY",
+    "Decomposition",
+    "Network",
+    "balls",
+    "claims",
+    "claims_of_long_runs",
+    "convergence",
+    "decompose",
+    "digits_mod_3",
+    "entropic",
+    "error_bound",
+    "experiment",
+    "floor",
+    "flow",
+    "frozen_nc1",
+    "generalisation",
+    "gradient",
+    "imbalance",
+    "landscape",
+    "largest_radius",
+    "log_times",
+    "loss",
+    "measured",
+    "nc1_bound",
+    "norms",
+    "outside",
+    "random_network",
+    "scaled",
+    "stationary",
+    "theorem_bound",
+    "trajectory",
+]
+
+PARTICLES, DIM, SAMPLES = 128, 16, 40  # P, d, and n per class in most of the chapter
+WEIGHT_DECAY = 4e-3
+STEP = 0.05
+DURATION = 6.0  # in units of 1/weight decay
+
+RUNS = {
+    "W fixed": {"weight_decay": WEIGHT_DECAY},
+    "W fixed, no decay": {"weight_decay": 0.0},
+    "W trained": {"weight_decay": WEIGHT_DECAY, "train_weight": True},
+}
+"""The runs of the main result; each differs from the first in one thing."""
+
+BALLS = {
+    "separable": {"radius": 0.3, "shuffled": False},
+    "overlapping": {"radius": 1.5, "shuffled": False},
+    "shuffled labels": {"radius": 0.3, "shuffled": True},
+}
+"""The synthetic data sets: three balls, apart, overlapping, and with meaningless labels."""
+
+BALL_DISTANCE = 0.6  # of a ball's centre from the origin
+INPUT_NORM = 4.0
+
+WU = "Wu and Mondelli 2025"
+COURSE = "This course, proof in chapter 7"
+
+
+# The network --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Network:
+    """P particles (a_j, u_j), averaged, and a linear classifier on top (paper, section 3).
+
+    Attributes:
+        outer: `(P, d)`, row j is a_j.
+        inner: `(P, D)`, row j is u_j; D is the size of an input.
+        weight: `(K, d)`, the classifier W, without bias.
+        gamma: the factor of the logits, positive.
+    """
+
+    outer: Float[Tensor, "particles features"]
+    inner: Float[Tensor, "particles inputs"]
+    weight: Float[Tensor, "classes features"]
+    gamma: float = 2.0
+
+    def activations(self, inputs: Float[Tensor, "samples inputs"]) -> Tensor:
+        """tanh(u_j . x_i), `(N, P)`."""
+        return torch.tanh(inputs @ self.inner.T)
+
+    def features(self, inputs: Float[Tensor, "samples inputs"]) -> Tensor:
+        """H: the mean over particles of a_j tanh(u_j . x_i), `(N, d)`."""
+        return self.activations(inputs) @ self.outer / len(self.outer)
+
+    def logits(self, inputs: Float[Tensor, "samples inputs"]) -> Tensor:
+        """The logits gamma H W^T, `(N, K)`."""
+        return self.gamma * self.features(inputs) @ self.weight.T
+
+
+def random_network(
+    dataset: Dataset,
+    *,
+    num_particles: int = PARTICLES,
+    dim: int = DIM,
+    gamma: float = 2.0,
+    seed: int = 0,
+) -> Network:
+    """The paper's start: standard normal particles, and a W with orthonormal rows.
+
+    Args:
+        dataset: inputs `(N, D)` (see `scaled`).
+        num_particles: P >= 1.
+        dim: d >= K.
+        gamma: the factor of the logits.
+        seed: of particles and W.
+
+    Raises:
+        ValueError: if d < K: W could not have K independent rows; or P < 1.
+    """
+    count = dataset.num_classes
+    if dim < count:
+        raise ValueError(
+            f"dim is {dim} for {count} classes; W needs {count} independent rows, so dim >= {count}"
+        )
+    if num_particles < 1:
+        raise ValueError(f"num_particles is {num_particles}; expected at least 1")
+    generator = torch.Generator().manual_seed(seed)
+    size = dataset.inputs.shape[1]
+    double: dict[str, Any] = {"generator": generator, "dtype": torch.float64}
+    weight = torch.linalg.qr(torch.randn(dim, count, **double))[0].T.contiguous()
+    outer = torch.randn(num_particles, dim, **double)
+    return Network(outer, torch.randn(num_particles, size, **double), weight, gamma)
+
+
+def loss(network: Network, dataset: Dataset) -> float:
+    """Squared error without penalty: |gamma H W^T - Y|_F^2 / (2N) over the training samples."""
+    residual = network.logits(dataset.inputs) - _targets(dataset)
+    return residual.square().sum().item() / (2 * len(dataset.labels))
+
+
+def gradient(
+    network: Network, dataset: Dataset, *, weight_decay: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The mean-field gradient of loss + decay/2 (mean |theta_j|^2 + |W|_F^2).
+
+    Returns:
+        For outer `(P, d)` and inner `(P, D)` P times the partial derivatives, so that they stay of
+        order 1 as P grows; for W `(K, d)` the derivative itself.
+    """
+    return _gradient(network, dataset.inputs, _targets(dataset), weight_decay)
+
+
+def _gradient(
+    network: Network, inputs: Tensor, targets: Tensor, weight_decay: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    activations = network.activations(inputs)
+    features = activations @ network.outer / len(network.outer)
+    residual = network.gamma * features @ network.weight.T - targets
+    back = (network.gamma / len(inputs)) * residual @ network.weight  # dL/dH, (N, d)
+    outer = activations.T @ back + weight_decay * network.outer
+    slopes = (1 - activations * activations) * (back @ network.outer.T)
+    inner = slopes.T @ inputs + weight_decay * network.inner
+    weight = (network.gamma / len(inputs)) * residual.T @ features + weight_decay * network.weight
+    return outer, inner, weight
+
+
+def flow(
+    network: Network,
+    dataset: Dataset,
+    *,
+    weight_decay: float,
+    times: Sequence[float],
+    step: float = STEP,
+    temperature: float = 0.0,
+    train_weight: bool = False,
+    seed: int = 0,
+) -> list[Network]:
+    """Gradient flow of all particles by steps of explicit Euler; with noise the entropic flow.
+
+    Noise of variance 2 * temperature * step is added to each particle in each step: at temperature
+    1/beta the law of the particles then descends the free energy of the paper (section 3).
+
+    Args:
+        network: where to start.
+        dataset: inputs `(N, D)` in float64 (see `scaled`).
+        weight_decay: lambda >= 0, the same on particles and on W.
+        times: increasing; when to keep the network. 0 is the start.
+        step: of time; divergence is an error, so take a smaller one.
+        temperature: 1/beta >= 0.
+        train_weight: whether W moves too; without noise in any case.
+        seed: of the noise.
+
+    Returns:
+        The networks at `times`, in order.
+
+    Raises:
+        ValueError: for a negative weight decay or temperature, a step that is not positive, times
+            that do not increase, or a run that diverges.
+    """
+    if weight_decay < 0 or temperature < 0 or step <= 0:
+        raise ValueError(
+            f"got weight_decay={weight_decay}, temperature={temperature}, step={step}; expected "
+            "at least 0, at least 0, and above 0"
+        )
+    stops = [round(time / step) for time in times]
+    if not stops or stops[0] < 0 or any(b <= a for a, b in pairwise(stops)):
+        raise ValueError(f"times must increase by at least one step of {step}; got {list(times)}")
+    targets = _targets(dataset)
+    generator = torch.Generator().manual_seed(seed)
+    spread = math.sqrt(2 * temperature * step)
+    now = replace(network, outer=network.outer.clone(), inner=network.inner.clone())
+    kept: list[Network] = []
+    for count in tqdm(range(stops[-1] + 1), leave=False, disable=stops[-1] < 5000):
+        if count == stops[len(kept)]:
+            kept.append(replace(now, outer=now.outer.clone(), inner=now.inner.clone()))
+            if not now.outer.isfinite().all():
+                raise ValueError(f"the flow diverges with step {step}; take a smaller one")
+        if count == stops[-1]:
+            break
+        outer, inner, weight = _gradient(now, dataset.inputs, targets, weight_decay)
+        now.outer.sub_(outer, alpha=step)
+        now.inner.sub_(inner, alpha=step)
+        if spread:
+            for particles in (now.outer, now.inner):
+                noise = torch.randn(particles.shape, generator=generator, dtype=particles.dtype)
+                particles.add_(noise, alpha=spread)
+        if train_weight:
+            now = replace(now, weight=now.weight - step * weight)
+    return kept
+
+
+# What the theory says -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Decomposition:
+    """H = collapsed + inside + outside, three `(N, d)` matrices.
+
+    Attributes:
+        collapsed: Y (W W^T)^-1 W / gamma, one row per class: NC1 = 0.
+        inside: (gamma H W^T - Y)(W W^T)^-1 W / gamma, what the fit still misses.
+        outside: G (I - Pi) / lambda, the part of H that W does not see, from the gradient. Pi is
+            the projection onto the rows of W.
+    """
+
+    collapsed: Float[Tensor, "samples features"]
+    inside: Float[Tensor, "samples features"]
+    outside: Float[Tensor, "samples features"]
+
+    @property
+    def error(self) -> float:
+        """|E|_F, E = inside + outside."""
+        return (self.inside + self.outside).norm().item()
+
+
+def decompose(network: Network, dataset: Dataset, *, weight_decay: float) -> Decomposition:
+    """The split of the features of `Decomposition`, an identity at any network (this course).
+
+    The collapsed term is that of Theorem 4.2 of the paper, which bounds the rest. Here the rest is
+    written out, with G the mean over particles of activation (N,) times gradient (d,).
+
+    Raises:
+        ValueError: if weight_decay is not positive, or the rows of W are dependent.
+    """
+    if weight_decay <= 0:
+        raise ValueError(
+            f"weight_decay is {weight_decay}; the split divides by it, so it must be positive"
+        )
+    dual = _dual(network.weight)
+    targets = _targets(dataset)
+    slopes, _, _ = gradient(network, dataset, weight_decay=weight_decay)
+    pull = network.activations(dataset.inputs).T  # (P, N)
+    mean = pull.T @ slopes / len(slopes)  # G, (N, d)
+    residual = network.logits(dataset.inputs) - targets
+    return Decomposition(
+        targets @ dual / network.gamma,
+        residual @ dual / network.gamma,
+        (mean - mean @ network.weight.T @ dual) / weight_decay,
+    )
+
+
+def norms(network: Network, dataset: Dataset, *, weight_decay: float) -> tuple[float, float]:
+    """Root mean square over particles of the gradient: of the outer weights alone, and of both.
+
+    The second is the paper's eps_S: the network is eps_S-stationary (definition 4.1).
+    """
+    outer, inner, _ = gradient(network, dataset, weight_decay=weight_decay)
+    squares = outer.square().sum().item(), inner.square().sum().item()
+    return math.sqrt(squares[0] / len(outer)), math.sqrt(sum(squares) / len(outer))
+
+
+def error_bound(
+    loss: float,
+    gradient_norm: float,
+    *,
+    weight: Float[Tensor, "classes features"],
+    num_samples: int,
+    gamma: float,
+    weight_decay: float,
+) -> float:
+    """Bound on |E|_F of `decompose` for tanh (this course).
+
+    Args:
+        loss: squared error without penalty.
+        gradient_norm: root mean square of the outer gradient over particles (or the larger eps_S).
+        weight: W, `(K, d)`, independent rows.
+        num_samples: N = nK.
+        gamma: factor of the logits.
+        weight_decay: lambda; at 0 the bound is infinite, it says nothing.
+    """
+    if weight_decay == 0:
+        return math.inf
+    smallest = torch.linalg.svdvals(weight)[-1].item()
+    inside = 2 * num_samples * loss / (gamma * smallest) ** 2
+    return math.sqrt(inside + num_samples * (gradient_norm / weight_decay) ** 2)
+
+
+def theorem_bound(
+    loss: float,
+    gradient_norm: float,
+    *,
+    weight: Float[Tensor, "classes features"],
+    num_samples: int,
+    gamma: float,
+    weight_decay: float,
+) -> float:
+    """The paper's bound on |E|_F (Theorem 4.2), with C_1 = 1; arguments as `error_bound`."""
+    if weight_decay == 0:
+        return math.inf
+    largest, smallest = torch.linalg.svdvals(weight)[[0, -1]].tolist()
+    square = num_samples * gradient_norm**2 / weight_decay**2
+    return math.sqrt(
+        square * (2 * gamma**4 * largest**4 / weight_decay**2 + 1)
+        + (2 * num_samples * loss / gamma**2 + 2 * largest**2 * square) / smallest**2
+    )
+
+
+def nc1_bound(
+    error: float, *, weight: Float[Tensor, "classes features"], num_samples: int, gamma: float
+) -> float:
+    """NC1 <= (e / (A - e))^2 for e >= |E|_F below A; infinite from A on (this course).
+
+    A = sqrt(N (K-1)/K) / (gamma s_max(W)) is at most the centred size of the collapsed term. NC1 is
+    tr S_W / (tr S_W + tr S_B), the paper's, for classes of equal size.
+
+    >>> eye = torch.eye(3, 5, dtype=torch.float64)
+    >>> round(nc1_bound(2.0, weight=eye, num_samples=54, gamma=1.0), 6)  # A = 6
+    0.25
+    """
+    count = len(weight)
+    largest = torch.linalg.svdvals(weight)[0].item()
+    size = math.sqrt(num_samples * (count - 1) / count) / (gamma * largest)
+    return (error / (size - error)) ** 2 if error < size else math.inf
+
+
+def imbalance(network: Network) -> float:
+    """The paper's NB: |E[a a^T] - c W^T W| / |E[a a^T]|, spectral norms, best c; 0 is balanced.
+
+    It is 1 where the two share no direction. c minimises the Frobenius norm of the difference
+    (the paper's experiments, with its W transposed).
+    """
+    moment = network.outer.T @ network.outer / len(network.outer)
+    product = network.weight.T @ network.weight
+    factor = (moment * product).sum() / product.square().sum()
+    spectral = torch.linalg.matrix_norm
+    return (spectral(moment - factor * product, 2) / spectral(moment, 2)).item()
+
+
+def outside(network: Network) -> Float[Tensor, "particles features"]:
+    """(I - Pi) a_j for all particles: the part of the outer weights that W does not see."""
+    return network.outer - network.outer @ network.weight.T @ _dual(network.weight)
+
+
+def frozen_nc1(network: Network, dataset: Dataset) -> float:
+    """NC1 to expect at zero loss if the outside parts of a_j are still standard normal.
+
+    They are without weight decay, with W fixed and orthonormal: nothing moves them, and nothing
+    depends on them. Falls as 1/P (this course).
+    """
+    activations = network.activations(dataset.inputs)
+    dim, count = network.weight.shape[1], dataset.num_classes
+    share = (dim - count) / len(network.outer) ** 2
+    means = torch.stack([activations[dataset.labels == k].mean(0) for k in range(count)])
+    spread = (activations - means[dataset.labels]).square().sum().item()
+    total = (activations - activations.mean(0)).square().sum().item()
+    seen = len(dataset.labels) * (count - 1) / count / network.gamma**2
+    return share * spread / (share * total + seen)
+
+
+def stationary(
+    dataset: Dataset,
+    *,
+    weight_decay: float,
+    num_particles: int = 64,
+    seed: int = 0,
+    iterations: int = 4000,
+) -> Network:
+    """A nearly stationary network with W fixed, d = 8 and gamma = 1: L-BFGS on all particles."""
+    start = random_network(dataset, num_particles=num_particles, dim=8, gamma=1.0, seed=seed)
+    targets = _targets(dataset)
+    split = start.outer.numel()
+
+    def network(flat: np.ndarray) -> Network:
+        values = torch.from_numpy(flat)
+        outer = values[:split].reshape(start.outer.shape)
+        return replace(start, outer=outer, inner=values[split:].reshape(start.inner.shape))
+
+    def objective(flat: np.ndarray) -> tuple[float, np.ndarray]:
+        here = network(flat)
+        squares = (here.outer.square().sum() + here.inner.square().sum()).item() / num_particles
+        outer, inner, _ = _gradient(here, dataset.inputs, targets, weight_decay)
+        slopes = torch.cat([outer.ravel(), inner.ravel()]).numpy() / num_particles
+        # A factor, because the solver's own stopping rules are absolute.
+        return 1e3 * (loss(here, dataset) + weight_decay / 2 * squares), 1e3 * slopes
+
+    flat = torch.cat([start.outer.ravel(), start.inner.ravel()]).numpy()
+    options = {"maxiter": iterations, "maxfun": 10**6, "ftol": 0, "gtol": 1e-14, "maxcor": 50}
+    found = minimize(objective, flat, jac=True, method="L-BFGS-B", options=options)
+    return network(found.x)
+
+
+def _targets(dataset: Dataset) -> Tensor:
+    return one_hot(dataset.labels, dataset.num_classes).to(torch.float64)
+
+
+def _dual(weight: Tensor) -> Tensor:
+    """(W W^T)^-1 W, `(K, d)`; W^T times it is the projection onto the rows of W."""
+    if torch.linalg.matrix_rank(weight) < len(weight):
+        raise ValueError(
+            f"the {len(weight)} rows of W are linearly dependent; the split of the features needs "
+            "independent ones"
+        )
+    return torch.linalg.solve(weight @ weight.T, weight)
+
+
+# Data ---------------------------------------------------------------------------------------------
+
+
+def digits_mod_3(*, samples: int = SAMPLES, seed: int = 0) -> Dataset:
+    """scikit-learn's digits with labels mod 3, as the paper does with MNIST; pixels not centred.
+
+    Args:
+        samples: n training images of each of the three classes; the rest is for testing.
+        seed: of their choice.
+
+    Returns:
+        Inputs `(3n, 64)` in float64, the longest of norm 4 (the paper asks for norms up to 1; that
+        is only slower).
+    """
+    from sklearn.datasets import load_digits
+
+    pixels, labels = load_digits(return_X_y=True)
+    generator = torch.Generator().manual_seed(seed)
+    order = torch.randperm(len(labels), generator=generator)
+    inputs, classes = (
+        torch.tensor(pixels)[order],
+        torch.tensor(labels % 3, dtype=torch.int64)[order],
+    )
+    rank = one_hot(classes, 3).cumsum(0).gather(1, classes[:, None])[:, 0]
+    train = rank <= samples
+    factor = INPUT_NORM / inputs[train].norm(dim=1).max()
+    return Dataset(
+        "digits mod 3",
+        factor * inputs[train],
+        classes[train],
+        factor * inputs[~train],
+        classes[~train],
+        ("0, 3, 6, 9", "1, 4, 7", "2, 5, 8"),
+    )
+
+
+def balls(
+    *, radius: float, shuffled: bool, seed: int = 0, samples: int = SAMPLES, dim: int = 10
+) -> Dataset:
+    """Three classes, uniform in three balls around orthogonal centres (the paper's section 5).
+
+    Up to `largest_radius` the balls are separable as Theorem 5.3 asks: for each class there is a u
+    with u . x >= tau on it and < -tau on the others. Inputs are scaled by 4 afterwards.
+
+    Args:
+        radius: of each ball, before scaling; the centres are 0.6 from the origin.
+        shuffled: whether to permute the training labels; test labels stay.
+        seed: of centres, samples and permutation.
+        samples: n training samples a class; 1,000 a class are for testing.
+        dim: D >= 3.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    double: dict[str, Any] = {"generator": generator, "dtype": torch.float64}
+    centres = BALL_DISTANCE * torch.linalg.qr(torch.randn(dim, 3, **double))[0].T
+
+    def draw(count: int) -> tuple[Tensor, Tensor]:
+        labels = torch.arange(3).repeat_interleave(count)
+        directions = torch.randn(len(labels), dim, **double)
+        lengths = radius * torch.rand(len(labels), 1, **double) ** (1 / dim)
+        directions = directions / directions.norm(dim=1, keepdim=True)
+        return INPUT_NORM * (centres[labels] + lengths * directions), labels
+
+    inputs, labels = draw(samples)
+    if shuffled:
+        labels = labels[torch.randperm(len(labels), generator=generator)]
+    name = f"balls of radius {radius}" + (", shuffled labels" if shuffled else "")
+    return Dataset(name, inputs, labels, *draw(1000), ("1", "2", "3"))
+
+
+def largest_radius(num_classes: int = 3, distance: float = BALL_DISTANCE) -> float:
+    """Radius below which balls around orthogonal centres are separable: distance / sqrt(K).
+
+    The unit vector u that gives a centre plus and the others minus the same number gives it
+    distance / sqrt(K), and no unit vector gives all of them more (this course).
+
+    >>> round(largest_radius(), 4)
+    0.3464
+    """
+    return distance / math.sqrt(num_classes)
+
+
+def scaled(dataset: Dataset, *, seed: int = 0) -> Dataset:
+    """The caller's data as this chapter's networks take them.
+
+    Flat float64 inputs, the longest of norm 4, and as many training samples of each class as the
+    smallest one has, up to 40.
+
+    Raises:
+        ValueError: if there is no test sample, a class is empty, or there are more classes than
+            the 16 features of the chapter's networks.
+    """
+    if not len(dataset.test_labels):
+        raise ValueError(f"{dataset.name} has no test samples; the claims compare test accuracies")
+    counts = dataset.labels.bincount(minlength=dataset.num_classes)
+    if counts.min() == 0:
+        raise ValueError(
+            f"{dataset.name} has no training sample of class {int(counts.argmin())}; every class "
+            "must occur"
+        )
+    if dataset.num_classes > DIM:
+        raise ValueError(
+            f"{dataset.name} has {dataset.num_classes} classes; the chapter's networks have {DIM} "
+            f"features and take up to {DIM}: merge some labels"
+        )
+    if dataset.inputs.abs().max() == 0:
+        raise ValueError(f"all inputs of {dataset.name} are zero")
+    chosen = dataset.take(min(SAMPLES, int(counts.min())), seed=seed)
+    inputs, tests = (
+        each.flatten(1).to(torch.float64) for each in (chosen.inputs, chosen.test_inputs)
+    )
+    factor = INPUT_NORM / inputs.norm(dim=1).max()
+    return replace(chosen, inputs=factor * inputs, test_inputs=factor * tests)
+
+
+# Experiments --------------------------------------------------------------------------------------
+
+
+def log_times(duration: float, *, count: int = 40, first: float = 2.0) -> list[float]:
+    """0, then `count` times from `first` to `duration`, evenly on a logarithmic axis, rounded."""
+    later = np.geomspace(first, duration, count)
+    return [0.0, *dict.fromkeys(float(round(time)) for time in later)]
+
+
+def measured(
+    network: Network, dataset: Dataset, *, weight_decay: float, start: Network | None = None
+) -> dict[str, Any]:
+    """One row of numbers: loss, gradient, NC1 and its bound, imbalance, the identity's errors.
+
+    Args:
+        network: what to measure.
+        dataset: its data.
+        weight_decay: lambda; without it there is no bound (inf) and no identity (None).
+        start: the start of the run, for the column outside.
+
+    Returns:
+        loss; readout (gradient norm of the outer weights) and stationarity (eps_S); nc1; bound on
+        it; loss_only (what the bound would be without its gradient term); theorem (the same through
+        the paper's bound on |E|_F); identity (largest entry of its difference) and dropped (without
+        the outside term); imbalance; outside (norm of the outside parts of a_j, over that at the
+        start); train_accuracy, test_accuracy.
+    """
+    features = network.features(dataset.inputs)
+    fit = loss(network, dataset)
+    readout, stationarity = norms(network, dataset, weight_decay=weight_decay)
+    known: dict[str, Any] = {
+        "weight": network.weight,
+        "num_samples": len(features),
+        "gamma": network.gamma,
+    }
+    identity = dropped = None
+    if weight_decay > 0:
+        split = decompose(network, dataset, weight_decay=weight_decay)
+        without = features - split.collapsed - split.inside
+        identity = (without - split.outside).abs().max().item()
+        dropped = without.abs().max().item()
+    ours = error_bound(fit, readout, weight_decay=weight_decay, **known)
+    fitted = error_bound(fit, 0.0, weight_decay=weight_decay, **known)
+    paper = theorem_bound(fit, stationarity, weight_decay=weight_decay, **known)
+    beginning = outside(start or network).norm()
+    return {
+        "loss": fit,
+        "readout": readout,
+        "stationarity": stationarity,
+        "nc1": _nc1(features, dataset),
+        "bound": nc1_bound(ours, **known),
+        "loss_only": nc1_bound(fitted, **known),
+        "theorem": nc1_bound(paper, **known),
+        "identity": identity,
+        "dropped": dropped,
+        "imbalance": imbalance(network),
+        "outside": (outside(network).norm() / beginning).item() if beginning > 0 else 0.0,
+        "train_accuracy": _accuracy(network, dataset.inputs, dataset.labels),
+        "test_accuracy": _accuracy(network, dataset.test_inputs, dataset.test_labels),
+    }
+
+
+def trajectory(
+    dataset: Dataset,
+    *,
+    weight_decay: float,
+    seed: int,
+    duration: float | None = None,
+    temperature: float = 0.0,
+    train_weight: bool = False,
+    num_particles: int = PARTICLES,
+    step: float = STEP,
+    keep: list[tuple[float, Network]] | None = None,
+) -> Table:
+    """One run from a random start, measured at about forty times.
+
+    Args:
+        dataset: see `scaled`.
+        weight_decay: lambda.
+        seed: of start and noise.
+        duration: of the run; six times 1/lambda if None (1/lambda of the chapter where it is 0).
+        temperature: as in `flow`.
+        train_weight: as in `flow`.
+        num_particles: P.
+        step: as in `flow`.
+        keep: a list that receives (time, network).
+
+    Returns:
+        Columns time and those of `measured`.
+    """
+    start = random_network(dataset, num_particles=num_particles, seed=seed)
+    times = log_times(duration or DURATION / (weight_decay or WEIGHT_DECAY))
+    path = flow(
+        start,
+        dataset,
+        weight_decay=weight_decay,
+        times=times,
+        step=step,
+        temperature=temperature,
+        train_weight=train_weight,
+        seed=seed,
+    )
+    if keep is not None:
+        keep.extend(zip(times, path, strict=True))
+    rows = [
+        {"time": time, **measured(each, dataset, weight_decay=weight_decay, start=start)}
+        for time, each in zip(times, path, strict=True)
+    ]
+    return _table(rows)
+
+
+def generalisation(*, seed: int) -> Table:
+    """Three data sets of the same size: what training ends at on each of `BALLS`.
+
+    Returns:
+        Columns data, loss, nc1_start, nc1, train_accuracy, test_accuracy.
+    """
+    rows = []
+    for name, options in BALLS.items():
+        run = trajectory(
+            balls(seed=seed, **options),  # type: ignore[arg-type]
+            weight_decay=WEIGHT_DECAY,
+            seed=seed,
+            num_particles=64,
+            step=0.1,
+        )
+        end = {key: run[key][-1] for key in ("loss", "nc1", "train_accuracy", "test_accuracy")}
+        rows.append({"data": name, "nc1_start": run["nc1"][0], **end})
+    return _table(rows)
+
+
+def landscape(
+    dataset: Dataset, *, seed: int, weight_decays: Sequence[float] = (1e-3, 1e-4)
+) -> Table:
+    """Nearly stationary networks over weight decays, on ten samples a class of `dataset`.
+
+    Returns:
+        Columns weight_decay, loss, stationarity (eps_S), nc1, bound, theorem, and early: NC1 after
+        20 of the solver's iterations, far from stationary.
+    """
+    few = dataset.take(10, seed=seed)
+    columns = ("loss", "stationarity", "nc1", "bound", "theorem")
+    rows = []
+    for weight_decay in weight_decays:
+        found = stationary(few, weight_decay=weight_decay, seed=seed)
+        row = measured(found, few, weight_decay=weight_decay)
+        early = stationary(few, weight_decay=weight_decay, seed=seed, iterations=20)
+        kept = {name: row[name] for name in columns}
+        spread = _nc1(early.features(few.inputs), few)
+        rows.append({"weight_decay": weight_decay, **kept, "early": spread})
+    return _table(rows)
+
+
+def floor(dataset: Dataset, *, seed: int, sizes: Sequence[int] = (128, 512, 2048)) -> Table:
+    """Without weight decay: NC1 at nearly zero loss over the number of particles, W fixed.
+
+    Returns:
+        Columns particles, loss, nc1, predicted (`frozen_nc1`).
+    """
+    rows = []
+    for size in sizes:
+        start = random_network(dataset, num_particles=size, seed=seed)
+        (end,) = flow(start, dataset, weight_decay=0.0, times=[200])
+        row = measured(end, dataset, weight_decay=0.0)
+        predicted = frozen_nc1(end, dataset)
+        kept = {name: row[name] for name in ("loss", "nc1")}
+        rows.append({"particles": size, **kept, "predicted": predicted})
+    return _table(rows)
+
+
+def entropic(dataset: Dataset, *, seed: int) -> Table:
+    """The noisy flow, temperature a fifth of the weight decay, 256 particles, W fixed or trained.
+
+    Returns:
+        Columns run ("W fixed", "W trained", "W trained, no noise"), loss, nc1_start, nc1,
+        imbalance, variance (mean over the d - K outside directions of E[a a^T]) and predicted: what
+        Lemma 4.5 of the paper says of it, temperature / weight decay.
+    """
+    rows = []
+    for name, ratio, train_weight in (
+        ("W fixed", 0.2, False),
+        ("W trained", 0.2, True),
+        ("W trained, no noise", 0.0, True),
+    ):
+        path: list[tuple[float, Network]] = []
+        run = trajectory(
+            dataset,
+            weight_decay=WEIGHT_DECAY,
+            seed=seed,
+            temperature=ratio * WEIGHT_DECAY,
+            train_weight=train_weight,
+            num_particles=256,
+            keep=path,
+        )
+        end = path[-1][1]
+        size = end.outer.shape[1] - dataset.num_classes
+        variance = outside(end).square().sum().item() / len(end.outer) / size
+        kept = {key: run[key][-1] for key in ("loss", "nc1", "imbalance")}
+        start = {"nc1_start": run["nc1"][0]}
+        rows.append({"run": name, **start, **kept, "variance": variance, "predicted": ratio})
+    return _table(rows)
+
+
+SIZES = (32, 128, 512, 2048)
+REFERENCE = 16384
+
+
+def convergence(dataset: Dataset, *, seed: int, starts: int = 8) -> tuple[Table, Table]:
+    """How far the features of P particles are from those of three runs with 16,384, on average.
+
+    d = 4, gamma = 1, step 0.1, weight decay 4e-3; all runs share W. From time 10 to time 50: at the
+    start the limit is H = 0, where there is no NC1.
+
+    Returns:
+        The table with columns particles, start, features (mean over time of |H - H_ref|_F /
+        |H_ref|_F), standing (the same with H_ref always at time 10) and nc1 (largest difference
+        over time); and one of the reference: time, loss, nc1.
+    """
+    times = [float(time) for time in range(10, 51, 4)]
+    shared = random_network(dataset, num_particles=1, dim=4, gamma=1.0, seed=seed).weight
+
+    def path(size: int, number: int) -> list[Tensor]:
+        begin = random_network(
+            dataset, num_particles=size, dim=4, gamma=1.0, seed=1000 * seed + number
+        )
+        run = flow(
+            replace(begin, weight=shared),
+            dataset,
+            weight_decay=WEIGHT_DECAY,
+            times=times,
+            step=0.1,
+        )
+        return [network.features(dataset.inputs) for network in run]
+
+    references = [path(REFERENCE, 900 + number) for number in range(3)]
+    limit = [torch.stack(each).mean(0) for each in zip(*references, strict=True)]
+    collapse = [_nc1(each, dataset) for each in limit]
+    rows = []
+    for size in SIZES:
+        for number in range(starts):
+            found = path(size, number)
+            pairs = list(zip(found, limit, strict=True))
+            apart = [((one - other).norm() / other.norm()).item() for one, other in pairs]
+            first = limit[0]
+            still = [((one - first).norm() / first.norm()).item() for one in found]
+            off = [
+                abs(_nc1(one, dataset) - value) for one, value in zip(found, collapse, strict=True)
+            ]
+            means = {"features": float(np.mean(apart)), "standing": float(np.mean(still))}
+            rows.append({"particles": size, "start": number, **means, "nc1": max(off)})
+    targets = _targets(dataset)
+    fits = [(each @ shared.T - targets).square().sum().item() / 2 / len(targets) for each in limit]
+    return _table(rows), {"time": times, "loss": fits, "nc1": collapse}
+
+
+def experiment(scale: str = "laptop", *, seed: int = 0, data: Dataset | None = None) -> Outcome:
+    """Collapse without balance, its controls, and what it says about test samples: one seed.
+
+    Args:
+        scale: "laptop" (about a minute on one core), or "workstation": in addition the runs that
+            the notebook shows as recorded (five minutes).
+        seed: of samples, starts, W and noise.
+        data: the caller's own, prepared by `scaled`; digits mod 3 if None. On other data the claims
+            are reported and do not raise.
+
+    Returns:
+        An `Outcome` with the tables of `RUNS`, "data" and "landscape"; at "workstation" also
+        "small decay", "floor", "entropic", "particles", "limit".
+
+    Raises:
+        ValueError: for an unknown scale; "paper" is refused with what is known and unknown.
+    """
+    if scale == "paper":
+        raise ValueError(
+            "scale 'paper' is not built: of the paper's runs the networks (MNIST mod 3 with 6,272 "
+            "particles and 16 features; CIFAR-100 superclasses with 16,384 and 64), SGD with batch "
+            "64 and all weight decays 1e-4 are known, but the activation and the number of epochs "
+            "are unknown here — use 'laptop' or 'workstation'"
+        )
+    if scale not in ("laptop", "workstation"):
+        raise ValueError(f"scale is {scale!r}; expected 'laptop' or 'workstation'")
+    dataset = digits_mod_3(seed=seed) if data is None else scaled(data, seed=seed)
+    tables = {
+        name: trajectory(dataset, seed=seed, **options)  # type: ignore[arg-type]
+        for name, options in RUNS.items()
+    }
+    tables["data"] = generalisation(seed=seed)
+    tables["landscape"] = landscape(dataset, seed=seed)
+    found = claims(tables)
+    if scale == "workstation":
+        tables |= long_runs(dataset, seed=seed)
+        found += claims_of_long_runs(tables)
+    outcome = Outcome("wu2025", scale, seed, dataset.card, found, tables)
+    return outcome if data is None else outcome.reported()
+
+
+def long_runs(dataset: Dataset, *, seed: int) -> dict[str, Table]:
+    """What takes minutes: a smaller weight decay, noise, and many particles."""
+    particles, limit = convergence(dataset, seed=seed)
+    return {
+        "small decay": trajectory(dataset, weight_decay=1e-3, seed=seed),
+        "floor": floor(dataset, seed=seed),
+        "entropic": entropic(dataset, seed=seed),
+        "particles": particles,
+        "limit": limit,
+    }
+
+
+# Claims -------------------------------------------------------------------------------------------
+
+
+def claims(tables: Mapping[str, Table]) -> tuple[Claim, ...]:
+    """What the tables of `experiment` assert; a pure function, so that false runs can be tried."""
+    fixed, free, trained = (_rows(tables[name]) for name in RUNS)
+    end, loose, moved = fixed[-1], free[-1], trained[-1]
+    fall = fixed[0]["nc1"] / end["nc1"]
+    tail = free[-1]["time"] / 5  # from 300 on
+    late = [row["nc1"] for row in free if row["time"] >= tail]
+    drift = max(late) / min(late)
+    during = next(row["nc1"] for row in fixed if row["time"] >= tail) / end["nc1"]
+    said = [row for row in fixed + trained if math.isfinite(row["bound"])]
+    broken = sum(row["nc1"] > row["bound"] for row in said)
+    wrong = sum(row["nc1"] > row["loss_only"] for row in fixed)
+    identity = max(row["identity"] for row in fixed + trained)
+    dropped = max(row["dropped"] for row in fixed)
+    decay = max(abs(row["outside"] / math.exp(-WEIGHT_DECAY * row["time"]) - 1) for row in fixed)
+    frozen = max(abs(row["outside"] - 1) for row in free)
+    strong, weak = _rows(tables["landscape"])
+    loss_fall, nc1_fall = strong["loss"] / weak["loss"], strong["nc1"] / weak["nc1"]
+    below = all(row["nc1"] <= row["bound"] <= 1e-3 for row in (strong, weak))
+    early = strong["early"] / weak["early"]
+    ends = {row["data"]: row for row in _rows(tables["data"])}
+    apart, mixed, noise = (ends[name] for name in BALLS)
+    gap = apart["test_accuracy"] - mixed["test_accuracy"]
+    return (
+        Claim(
+            "W fixed, weight decay 4e-3: NC1 falls at least 100-fold, to 1e-2 or less; without "
+            "weight decay, nothing else changed, less than 10-fold",
+            fall >= 100 and end["nc1"] <= 1e-2 and free[0]["nc1"] / loose["nc1"] < 10,
+            {"NC1 falls by the factor": fall, "NC1 at the end": end["nc1"]},
+            f"{WU} (stationarity, small loss and weight decay); control: this course",
+            {"factor without weight decay": free[0]["nc1"] / loose["nc1"]},
+        ),
+        Claim(
+            "Without weight decay the network fits (loss at most 1e-6, training accuracy 1) and "
+            "NC1 stands still at 0.1 or more: it changes by less than 1 % from time 300 on, where "
+            "with weight decay it still falls more than 2-fold",
+            loose["loss"] <= 1e-6
+            and loose["train_accuracy"] == 1
+            and min(late) >= 0.1
+            and drift < 1.01
+            and during > 2,
+            {"loss": loose["loss"], "least NC1": min(late), "greatest over least": drift},
+            COURSE,
+            {"fall with weight decay": during},
+        ),
+        Claim(
+            "H is the collapsed part plus the two terms of the identity, within 1e-10, at all "
+            "measured times with W fixed and trained; without the outside term it is off by 0.1",
+            identity <= 1e-10 and dropped >= 0.1,
+            {"largest entry of the difference": identity},
+            f"{COURSE}; sharpens Theorem 4.2 of {WU}",
+            {"without the outside term": dropped},
+        ),
+        Claim(
+            "NC1 is below the bound wherever the bound is finite, W fixed and trained, and the "
+            "bound ends below 0.5 with W fixed; without its gradient term it is violated",
+            len(said) > 0 and broken == 0 and end["bound"] < 0.5 and wrong > 0,
+            {
+                "violations": broken,
+                "times with a bound": len(said),
+                "bound at the end": end["bound"],
+            },
+            COURSE,
+            {"violations without the gradient term": wrong},
+        ),
+        Claim(
+            "Collapse without balance: with W fixed NC1 ends at 1e-2 or less and the normalised "
+            "imbalance at 0.3 or more; with W trained, nothing else changed, NC1 ends at 1e-2 or "
+            "less as well, and the imbalance at 0.01 or less",
+            end["nc1"] <= 1e-2
+            and end["imbalance"] >= 0.3
+            and moved["nc1"] <= 1e-2
+            and moved["imbalance"] <= 0.01,
+            {"imbalance, W fixed": end["imbalance"], "NC1": end["nc1"]},
+            f"{WU} (W fixed); W trained: this course, measured",
+            {"imbalance, W trained": moved["imbalance"], "NC1, W trained": moved["nc1"]},
+        ),
+        Claim(
+            "With W fixed the part of the outer weights that W does not see decays as e^(−λt), "
+            "within 1 %; without weight decay it is unchanged to 1e-8",
+            decay <= 0.01 and frozen <= 1e-8 and math.exp(-WEIGHT_DECAY * end["time"]) < 0.01,
+            {"largest relative difference": decay},
+            COURSE,
+            {"change without weight decay": frozen},
+        ),
+        Claim(
+            "At nearly stationary points, with λ a tenth, the loss is at most a thirtieth, and so "
+            "is NC1, which stays below its bound, and that below 1e-3; after 20 iterations of the "
+            "solver the two λ are less than 2-fold apart",
+            min(loss_fall, nc1_fall) >= 30 and below and 0.5 < early < 2,
+            {"loss falls": loss_fall, "NC1 falls": nc1_fall, "bound, 1e-3": strong["bound"]},
+            f"This course, measured; beside Theorem 4.2 of {WU}",
+            {"NC1 falls, after 20 iterations": early},
+        ),
+        Claim(
+            "Training features collapse on separable and on overlapping balls (NC1 at most 1e-2, "
+            "training accuracy 1), and test accuracy is at least 0.95 on the former and at least "
+            "0.3 lower on the latter",
+            max(apart["nc1"], mixed["nc1"]) <= 1e-2
+            and apart["train_accuracy"] == mixed["train_accuracy"] == 1
+            and apart["test_accuracy"] >= 0.95
+            and gap >= 0.3,
+            {"test accuracy, separable": apart["test_accuracy"], "NC1": apart["nc1"]},
+            f"{WU} (Theorem 5.3 assumes separable data); the comparison: this course",
+            {"test accuracy, overlapping": mixed["test_accuracy"], "NC1": mixed["nc1"]},
+        ),
+        Claim(
+            "With shuffled labels NC1 falls at least 20-fold too, to 0.05 or less, and training "
+            "accuracy is 1; test accuracy is at most 0.5, against 0.95 or more with true labels",
+            noise["nc1_start"] / noise["nc1"] >= 20
+            and noise["nc1"] <= 0.05
+            and noise["train_accuracy"] == 1
+            and noise["test_accuracy"] <= 0.5
+            and apart["test_accuracy"] >= 0.95,
+            {"NC1 falls": noise["nc1_start"] / noise["nc1"], "accuracy": noise["test_accuracy"]},
+            "This course, measured",
+            {"test accuracy, true labels": apart["test_accuracy"]},
+        ),
+    )
+
+
+def claims_of_long_runs(tables: Mapping[str, Table]) -> tuple[Claim, ...]:
+    """What the tables of `long_runs`, beside those of `experiment`, assert; a pure function."""
+    slow, free = _rows(tables["small decay"]), _rows(tables["W fixed, no decay"])
+    fall, least = slow[0]["nc1"] / slow[-1]["nc1"], free[0]["nc1"] / free[-1]["nc1"]
+    said = [row for row in slow if math.isfinite(row["bound"])]
+    below = all(row["nc1"] <= row["bound"] for row in said)
+    standing = _rows(tables["floor"])
+    miss = max(abs(row["nc1"] / row["predicted"] - 1) for row in standing)
+    constant = standing[0]["nc1"] / standing[-1]["nc1"]
+    noisy, moved, calm = _rows(tables["entropic"])
+    off = max(abs(row["variance"] / row["predicted"] - 1) for row in (noisy, moved))
+    runs = tables["particles"]
+    slope, control = (_slope(runs["particles"], runs[name]) for name in ("features", "standing"))
+    apart = {
+        size: float(
+            np.mean(
+                [off for p, off in zip(runs["particles"], runs["nc1"], strict=True) if p == size]
+            )
+        )
+        for size in SIZES
+    }
+    return (
+        Claim(
+            "Weight decay 1e-3: NC1 falls at least 1,000-fold and stays below its bound, which "
+            "ends below 0.5; without weight decay it falls less than 10-fold",
+            fall >= 1000 and below and slow[-1]["bound"] < 0.5 and least < 10,
+            {"NC1 falls by the factor": fall, "bound at the end": slow[-1]["bound"]},
+            f"{WU} (stationarity, small loss and weight decay); control: this course",
+            {"factor without weight decay": least},
+        ),
+        Claim(
+            "Without weight decay NC1 ends within 20 % of the formula for frozen outside parts, "
+            "for 128, 512 and 2,048 particles; a floor that did not depend on their number would "
+            "be wrong at least 5-fold",
+            miss <= 0.2 and constant >= 5,
+            {"largest relative difference": miss},
+            COURSE,
+            {"NC1 with 128 particles over 2,048": constant},
+        ),
+        Claim(
+            "With noise, W fixed or trained, the variance of the outer weights outside W is "
+            "temperature / weight decay, within 10 %, and NC1 still falls at least 20-fold; "
+            "without noise the variance is less than a thousandth",
+            off <= 0.1
+            and min(row["nc1_start"] / row["nc1"] for row in (noisy, moved)) >= 20
+            and calm["variance"] < 1e-3,
+            {
+                "largest relative difference": off,
+                "least fall of NC1": min(row["nc1_start"] / row["nc1"] for row in (noisy, moved)),
+            },
+            f"{WU} (Lemma 4.5, at stationary points); along the flow: this course",
+            {"variance without noise": calm["variance"]},
+        ),
+        Claim(
+            "With noise and W trained the imbalance stays at 0.05 or more; without noise, nothing "
+            "else changed, it ends at 0.01 or less",
+            moved["imbalance"] >= 0.05 and calm["imbalance"] <= 0.01,
+            {"imbalance with noise": moved["imbalance"]},
+            f"{WU} (Lemma 4.5: noise keeps the layers unbalanced)",
+            {"without noise": calm["imbalance"]},
+        ),
+        Claim(
+            "The features of P particles approach those of 16,384 as a power of P between −0.62 "
+            "and −0.38; measured against one fixed moment of the limit they do not approach it "
+            "(power above −0.2)",
+            -0.62 <= slope <= -0.38 and control > -0.2,
+            {"power": slope},
+            f"This course, measured; the limit is that of {WU}",
+            {"power, against time 10": control},
+        ),
+        Claim(
+            "NC1 over time comes within 0.015 of the limit's with 2,048 particles, at most a fifth "
+            "of what it is off with 32",
+            apart[2048] <= 0.015 and apart[2048] <= 0.2 * apart[32],
+            {"2,048 particles, off by": apart[2048]},
+            "This course, measured",
+            {"32 particles, off by": apart[32]},
+        ),
+    )
+
+
+def _slope(sizes: Sequence[float], values: Sequence[float]) -> float:
+    """Slope of the line through the means of log value over log size."""
+    means = {
+        size: float(np.mean([v for s, v in zip(sizes, values, strict=True) if s == size]))
+        for size in dict.fromkeys(sizes)
+    }
+    return float(np.polyfit(np.log(list(means)), np.log(list(means.values())), 1)[0])
+
+
+def _nc1(features: Tensor, dataset: Dataset) -> float:
+    """NC1 as the paper measures it: tr S_W / (tr S_W + tr S_B)."""
+    labels, count = dataset.labels, dataset.num_classes
+    return measure(features, labels, None, convention="wu", num_classes=count).nc1
+
+
+def _accuracy(
+    network: Network,
+    inputs: Float[Tensor, "samples inputs"],
+    labels: Int[Tensor, " samples"],
+) -> float:
+    return (network.logits(inputs).argmax(1) == labels).double().mean().item()
+
+
+def _table(rows: Sequence[Mapping[str, Any]]) -> Table:
+    return {name: [row[name] for row in rows] for name in rows[0]}
+
+
+def _rows(table: Table) -> list[dict[str, Any]]:
+    return [dict(zip(table, row, strict=True)) for row in zip(*table.values(), strict=True)]
