@@ -12,6 +12,8 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from ncourse import cli
+from ncourse.claims import DataCard, Outcome, Recording
+from ncourse.papers import zhu2021
 
 
 @pytest.fixture
@@ -183,3 +185,37 @@ def test_without_the_course_extra_the_command_says_what_to_install() -> None:
     assert result.stderr == (
         'ncourse: typer is not installed; the command needs: pip install "ncourse[course]"\n'
     )
+
+
+def test_record_writes_the_command_and_the_scale(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def experiment(scale: str = "laptop", *, seed: int = 0) -> Outcome:
+        asked.append((scale, seed))
+        if scale == "paper":
+            raise ValueError("scale 'paper' is not built")
+        return Outcome("zhu2021", scale, seed, DataCard("none", 0, 0, 2, ""), ())
+
+    monkeypatch.setattr(zhu2021, "experiment", experiment)
+    out = tmp_path / "r.json"
+    seeds = ["--seed", "1", "--seed", "2"]
+    result = CliRunner().invoke(
+        cli.app, ["record", "zhu2021", str(out), *seeds, "--scale", "workstation"]
+    )
+    assert result.exit_code == 0
+    assert asked == [("workstation", 1), ("workstation", 2)]
+    command = Recording.load(out).command
+    assert (
+        command == f"ncourse record zhu2021 {out.as_posix()} {' '.join(seeds)} --scale workstation"
+    )
+    result = CliRunner().invoke(
+        cli.app, ["record", "zhu2021", str(tmp_path / "x.json"), "--seed", "1", "--scale", "paper"]
+    )
+    assert result.exit_code == 1
+    assert "'paper' is not built" in result.stderr
+    assert not (tmp_path / "x.json").exists()
+    result = CliRunner().invoke(cli.app, ["record", "nobody1999", str(out), "--seed", "1"])
+    assert result.exit_code == 1
+    assert "no ncourse.papers.nobody1999" in result.stderr
