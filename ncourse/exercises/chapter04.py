@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from ncourse.exercises import Answer, Exercise, Mistake, wrong_kind, wrong_number
-from ncourse.ufm import UFM, decompose_mse, objective, optimum
+from ncourse.simplex import simplex_etf
+from ncourse.ufm import UFM, decompose_mse, nonnegative_margins, optimum
 
 
 # 4.1 ----------------------------------------------------------------------------------------------
@@ -121,44 +122,9 @@ def _margin_large_penalty(answer: Answer) -> str | None:
     return None
 
 
-# 4.3 ----------------------------------------------------------------------------------------------
-def descent_step(features, labels, weight, penalty):
-    """One step of length 1 on mean cross-entropy + penalty/2 (||W||^2 + ||H||^2)."""
-    logits = features @ weight.T
-    targets = torch.nn.functional.one_hot(labels, len(weight))
-    slope = (torch.softmax(logits, dim=1) - targets) / len(labels)
-    return (
-        features - (slope @ weight + penalty * features),
-        weight - (slope.T @ features + penalty * weight),
-    )
-
-
 def _slope(features, labels, weight):
     targets = torch.nn.functional.one_hot(labels, len(weight))
     return (torch.softmax(features @ weight.T, dim=1) - targets) / len(labels)
-
-
-def _summed(features, labels, weight, penalty):
-    slope = _slope(features, labels, weight) * len(labels)
-    return (
-        features - (slope @ weight + penalty * features),
-        weight - (slope.T @ features + penalty * weight),
-    )
-
-
-def _no_penalty(features, labels, weight, penalty):
-    return descent_step(features, labels, weight, 0.0)
-
-
-def _uphill(features, labels, weight, penalty):
-    new = descent_step(features, labels, weight, penalty)
-    return 2 * features - new[0], 2 * weight - new[1]
-
-
-def _one_after_the_other(features, labels, weight, penalty):
-    new = descent_step(features, labels, weight, penalty)[0]
-    slope = _slope(features, labels, weight)
-    return new, weight - (slope.T @ new + penalty * weight)
 
 
 def _place() -> tuple[UFM, Tensor, Tensor]:
@@ -168,110 +134,7 @@ def _place() -> tuple[UFM, Tensor, Tensor]:
     return model, features, torch.randn(3, 5, generator=generator, dtype=torch.float64)
 
 
-def _steps_down(answer: Answer) -> str | None:
-    model, features, weight = _place()
-    arguments = (features, model.labels, weight, 0.02)
-    got = answer(*(each.clone() if isinstance(each, Tensor) else each for each in arguments))
-    if not isinstance(got, tuple) or len(got) != 2:
-        return "Return two tensors: the new features and the new weight."
-    for value, shape in zip(got, (features.shape, weight.shape), strict=True):
-        if message := wrong_kind(value, tuple(shape)):
-            return message
-    near = {
-        _summed: "The loss is a *mean* over samples. Divide softmax − onehot by N.",
-        _no_penalty: "Your step is that of the cross-entropy alone. The penalty adds λH to the "
-        "gradient in H and λW to that in W.",
-        _uphill: "You step along the gradient, uphill. Subtract it.",
-        _one_after_the_other: "Your new weight is computed from the *new* features. In one step of "
-        "gradient descent both gradients are taken at the same point.",
-    }
-    for wrong, message in near.items():
-        if all(
-            torch.allclose(a, b, atol=1e-9) for a, b in zip(got, wrong(*arguments), strict=True)
-        ):
-            return message
-    wanted = descent_step(*arguments)
-    for value, truth, name in zip(got, wanted, ("features", "weight"), strict=True):
-        if not torch.allclose(value, truth, atol=1e-9):
-            return (
-                f"Your new {name} differ from autograd's by up to "
-                f"{(value - truth).abs().max().item():.3g}. Gradient in the logits: "
-                "(softmax − onehot)/N, (N, K)."
-            )
-    return None
-
-
-def _agrees_with_autograd(answer: Answer) -> str | None:
-    model, features, weight = _place()
-    features.requires_grad_()
-    weight.requires_grad_()
-    loss = objective(model, features=features, weight=weight)
-    slopes = torch.autograd.grad(loss, (features, weight))
-    got = answer(features.detach(), model.labels, weight.detach(), 0.02)
-    if not torch.allclose(got[0], features - slopes[0], atol=1e-9):
-        return "Your step is not that of `ufm.objective`."
-    return None
-
-
-# 4.4 ----------------------------------------------------------------------------------------------
-def least_curvature(features, labels, weight, penalty):
-    """The least eigenvalue, lambda - ||G||_2, into a spare dimension, lambda_w = lambda_h."""
-    targets = torch.nn.functional.one_hot(labels, len(weight))
-    slope = (torch.softmax(features @ weight.T, dim=1) - targets) / len(labels)
-    return penalty - torch.linalg.matrix_norm(slope, 2).item()
-
-
-def _by_frobenius(features, labels, weight, penalty):
-    return penalty - _slope(features, labels, weight).norm().item()
-
-
-def _not_divided(features, labels, weight, penalty):
-    slope = _slope(features, labels, weight) * len(labels)
-    return penalty - torch.linalg.matrix_norm(slope, 2).item()
-
-
-def _by_smallest(features, labels, weight, penalty):
-    return penalty - torch.linalg.svdvals(_slope(features, labels, weight)).min().item()
-
-
-def _only_norm(features, labels, weight, penalty):
-    return torch.linalg.matrix_norm(_slope(features, labels, weight), 2).item()
-
-
-def _curves_at_origin(answer: Answer) -> str | None:
-    # Unequal norms of the singular values, so that no two of the mistakes agree.
-    model, features, weight = _place()
-    arguments = (features, model.labels, weight, 0.02)
-    value = answer(*arguments)
-    if message := wrong_number(value):
-        return message
-    near = {
-        _by_frobenius: "You use the Frobenius norm. Best is to put all of the new coordinate into "
-        "*one* pair of singular vectors: the largest singular value counts.",
-        _not_divided: "The loss is a mean: G = (softmax − onehot)/N.",
-        _by_smallest: "You use the smallest singular value. The steepest way down belongs to the "
-        "largest.",
-        _only_norm: "That is ‖G‖₂. The penalty works against it: λ − ‖G‖₂.",
-    }
-    for wrong, message in near.items():
-        if math.isclose(float(value), wrong(*arguments), rel_tol=1e-6):
-            return message
-    truth = least_curvature(*arguments)
-    if not math.isclose(float(value), truth, rel_tol=1e-6):
-        return f"At a random point you get {float(value):.5g}; λ − ‖G‖₂ is {truth:.5g} there."
-    return None
-
-
-def _flat_at_optimum(answer: Answer) -> str | None:
-    model, _, _ = _place()
-    best = optimum(model).point
-    value = float(answer(best.features, model.labels, best.weight, 0.02))
-    if abs(value) > 1e-9:
-        return f"At the optimum there is no way down: it should be 0, and you get {value:.3g}."
-    return None
-
-
-# 4.5 ----------------------------------------------------------------------------------------------
+# 4.3 ----------------------------------------------------------------------------------------------
 def best_classifier(features, targets, penalty):
     """Ridge regression with a constant feature 1, so that the bias is penalised like W."""
     extended = torch.cat([features, torch.ones(len(features), 1, dtype=features.dtype)], dim=1)
@@ -338,6 +201,140 @@ def _regresses(answer: Answer) -> str | None:
     return None
 
 
+# 4.4 ----------------------------------------------------------------------------------------------
+def margin_bound(weight, k, shares):
+    """A mean over the other classes is no less than their minimum; then the best h in [0, 1]^d."""
+    return (weight[k] - shares @ weight).clamp(min=0).sum().item()
+
+
+def _all_entries(weight, k, shares):
+    return (weight[k] - shares @ weight).sum().item()
+
+
+def _absolute_entries(weight, k, shares):
+    return (weight[k] - shares @ weight).abs().sum().item()
+
+
+def _evenly_shared(weight, k, shares):
+    return margin_bound(weight, k, torch.full_like(shares, 1 / len(shares)))
+
+
+def _turned_round(weight, k, shares):
+    return (shares @ weight - weight[k]).clamp(min=0).sum().item()
+
+
+def _cut_too_early(weight, k, shares):
+    return (weight[k].clamp(min=0) - shares @ weight.clamp(min=0)).clamp(min=0).sum().item()
+
+
+def _as_a_length(weight, k, shares):
+    return (weight[k] - shares @ weight).clamp(min=0).norm().item()
+
+
+def _bounds_the_margin(answer: Answer) -> str | None:
+    generator = torch.Generator().manual_seed(4)
+    weight = torch.randn(4, 6, generator=generator, dtype=torch.float64)
+    shares = torch.tensor([0.5, 0.3, 0.0, 0.2], dtype=torch.float64)
+    arguments = (weight, 2, shares)
+    value = answer(weight.clone(), 2, shares.clone())
+    if message := wrong_number(value):
+        return message
+    near = {
+        _all_entries: "You add up all entries of the difference. The feature chooses its entries "
+        "in [0, 1]: where the difference is negative it takes 0.",
+        _absolute_entries: "You add up absolute values. That is the best of features with entries "
+        "in [−1, 1]; after a ReLU a negative difference is worth 0, not its size.",
+        _evenly_shared: "You average over the classes evenly. The shares say how much of each "
+        "class goes into the mean: shares @ weight.",
+        _turned_round: "You measure how far the others can be preferred to class k. The other way "
+        "round: w_k minus the mean of the others.",
+        _cut_too_early: "You drop negative entries of W before you subtract. A feature sees the "
+        "*difference*: subtract first.",
+        _as_a_length: "You take a norm. That bounds features of length 1; here each entry may go "
+        "up to 1 by itself, so the positive entries add up.",
+    }
+    for wrong, message in near.items():
+        if math.isclose(float(value), wrong(*arguments), rel_tol=1e-6):
+            return message
+    truth = margin_bound(*arguments)
+    if not math.isclose(float(value), truth, rel_tol=1e-6):
+        return (
+            f"For a random classifier you get {float(value):.4g}; it is {truth:.4g}. Which h with "
+            "entries in [0, 1] makes <w_k − Σ p_l w_l, h> largest?"
+        )
+    return None
+
+
+def _holds_for_the_programme(answer: Answer) -> str | None:
+    weight = simplex_etf(3, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    margins = nonnegative_margins(weight)
+    for k in range(3):
+        for share in (0.0, 0.25, 0.5, 1.0):
+            shares = torch.full((3,), 1 - share, dtype=torch.float64)
+            shares[(k + 1) % 3], shares[k] = share, 0.0
+            if float(answer(weight, k, shares)) < margins[k] - 1e-7:
+                return "Your bound is below the margin that a feature reaches: no bound."
+    return None
+
+
+# 4.5 ----------------------------------------------------------------------------------------------
+def least_curvature(features, labels, weight, penalty):
+    """The least eigenvalue, lambda - ||G||_2, into a spare dimension, lambda_w = lambda_h."""
+    targets = torch.nn.functional.one_hot(labels, len(weight))
+    slope = (torch.softmax(features @ weight.T, dim=1) - targets) / len(labels)
+    return penalty - torch.linalg.matrix_norm(slope, 2).item()
+
+
+def _by_frobenius(features, labels, weight, penalty):
+    return penalty - _slope(features, labels, weight).norm().item()
+
+
+def _not_divided(features, labels, weight, penalty):
+    slope = _slope(features, labels, weight) * len(labels)
+    return penalty - torch.linalg.matrix_norm(slope, 2).item()
+
+
+def _by_smallest(features, labels, weight, penalty):
+    return penalty - torch.linalg.svdvals(_slope(features, labels, weight)).min().item()
+
+
+def _only_norm(features, labels, weight, penalty):
+    return torch.linalg.matrix_norm(_slope(features, labels, weight), 2).item()
+
+
+def _curves_at_origin(answer: Answer) -> str | None:
+    # Unequal norms of the singular values, so that no two of the mistakes agree.
+    model, features, weight = _place()
+    arguments = (features, model.labels, weight, 0.02)
+    value = answer(*arguments)
+    if message := wrong_number(value):
+        return message
+    near = {
+        _by_frobenius: "You use the Frobenius norm. Best is to put all of the new coordinate into "
+        "*one* pair of singular vectors: the largest singular value counts.",
+        _not_divided: "The loss is a mean: G = (softmax − onehot)/N.",
+        _by_smallest: "You use the smallest singular value. The steepest way down belongs to the "
+        "largest.",
+        _only_norm: "That is ‖G‖₂. The penalty works against it: λ − ‖G‖₂.",
+    }
+    for wrong, message in near.items():
+        if math.isclose(float(value), wrong(*arguments), rel_tol=1e-6):
+            return message
+    truth = least_curvature(*arguments)
+    if not math.isclose(float(value), truth, rel_tol=1e-6):
+        return f"At a random point you get {float(value):.5g}; λ − ‖G‖₂ is {truth:.5g} there."
+    return None
+
+
+def _flat_at_optimum(answer: Answer) -> str | None:
+    model, _, _ = _place()
+    best = optimum(model).point
+    value = float(answer(best.features, model.labels, best.weight, 0.02))
+    if abs(value) > 1e-9:
+        return f"At the optimum there is no way down: it should be 0, and you get {value:.3g}."
+    return None
+
+
 EXERCISES = (
     Exercise(
         "4.1",
@@ -378,27 +375,48 @@ EXERCISES = (
     ),
     Exercise(
         "4.3",
-        3,
-        descent_step,
-        (_steps_down, _agrees_with_autograd),
+        4,
+        best_classifier,
+        (_regresses,),
         (
-            "The gradient of mean cross-entropy in the logits is (softmax − onehot)/N, (N, K); "
-            "call it G.",
-            "The logits are H Wᵀ, so the gradient in H is G W, in W it is Gᵀ H. Penalties: λH, λW.",
-            "Return features - (G @ weight + penalty * features), "
-            "weight - (G.T @ features + penalty * weight), both from the old values.",
+            "Append a constant 1 to every feature: the bias becomes one more column of W.",
+            "With E the extended features, (N, d+1): solve (EᵀE/N + λI) X = EᵀY/N.",
+            "X is (d+1, K): return X.T[:, :-1], X.T[:, -1].",
         ),
-        "Neither line prefers a class or an axis, so a step maps symmetric points to symmetric "
-        "points.",
+        "L⊥ is the squared distance to this classifier, weighted by the same matrix: what is left "
+        "to gain without touching the features.",
         (
-            Mistake(_summed, "*mean* over samples"),
-            Mistake(_no_penalty, "cross-entropy alone"),
-            Mistake(_uphill, "uphill"),
-            Mistake(_one_after_the_other, "*new* features"),
+            Mistake(_free_bias, "not penalised"),
+            Mistake(_sum_of_squares, "sum over samples"),
+            Mistake(_without_bias, "Append a constant"),
+            Mistake(_without_penalty, "plain least squares"),
         ),
     ),
     Exercise(
         "4.4",
+        5,
+        margin_bound,
+        (_bounds_the_margin, _holds_for_the_programme),
+        (
+            "The least of <w_k − w_l, h> over l is at most any weighted mean of them: at most "
+            "<w_k − Σ p_l w_l, h>.",
+            "With v = w_k − Σ p_l w_l, which entries of h should be 1 and which 0?",
+            "(weight[k] - shares @ weight).clamp(min=0).sum().item()",
+        ),
+        "If it is 0, class k is out of reach for every feature after a ReLU, and no training "
+        "helps. With the best shares it equals `nonnegative_margins`: duality of linear "
+        "programmes.",
+        (
+            Mistake(_all_entries, "it takes 0"),
+            Mistake(_absolute_entries, "absolute values"),
+            Mistake(_evenly_shared, "evenly"),
+            Mistake(_turned_round, "other way"),
+            Mistake(_cut_too_early, "subtract first"),
+            Mistake(_as_a_length, "You take a norm"),
+        ),
+    ),
+    Exercise(
+        "4.5",
         3,
         least_curvature,
         (_curves_at_origin, _flat_at_optimum),
@@ -416,25 +434,6 @@ EXERCISES = (
             Mistake(_not_divided, "is a mean"),
             Mistake(_by_smallest, "smallest singular value"),
             Mistake(_only_norm, "works against it"),
-        ),
-    ),
-    Exercise(
-        "4.5",
-        4,
-        best_classifier,
-        (_regresses,),
-        (
-            "Append a constant 1 to every feature: the bias becomes one more column of W.",
-            "With E the extended features, (N, d+1): solve (EᵀE/N + λI) X = EᵀY/N.",
-            "X is (d+1, K): return X.T[:, :-1], X.T[:, -1].",
-        ),
-        "L⊥ is the squared distance to this classifier, weighted by the same matrix: what is left "
-        "to gain without touching the features.",
-        (
-            Mistake(_free_bias, "not penalised"),
-            Mistake(_sum_of_squares, "sum over samples"),
-            Mistake(_without_bias, "Append a constant"),
-            Mistake(_without_penalty, "plain least squares"),
         ),
     ),
 )

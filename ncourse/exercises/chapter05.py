@@ -4,9 +4,11 @@ import math
 from collections.abc import Callable
 
 import numpy as np
+import torch
 from scipy.optimize import linprog
+from torch import Tensor
 
-from ncourse.exercises import Answer, Exercise, Mistake, wrong_number
+from ncourse.exercises import Answer, Exercise, Mistake, wrong_kind, wrong_number
 
 
 # 5.1 ----------------------------------------------------------------------------------------------
@@ -273,6 +275,77 @@ def _bisects(answer: Answer) -> str | None:
 
 
 # 5.4 ----------------------------------------------------------------------------------------------
+def second_layer(data, labels, first):
+    """Solve Phi U^T = onehot, with Phi (N, D1) what the first layer makes of the data."""
+    hidden = torch.relu(data @ first.T)
+    onehot = torch.nn.functional.one_hot(labels).to(data.dtype)
+    return (torch.linalg.pinv(hidden) @ onehot).T
+
+
+def _before_the_relu(data, labels, first):
+    onehot = torch.nn.functional.one_hot(labels).to(data.dtype)
+    return (torch.linalg.pinv(data @ first.T) @ onehot).T
+
+
+def _added_up(data, labels, first):
+    onehot = torch.nn.functional.one_hot(labels).to(data.dtype)
+    return onehot.T @ torch.relu(data @ first.T)
+
+
+def _hidden_means(data, labels, first):
+    onehot = torch.nn.functional.one_hot(labels).to(data.dtype)
+    return (onehot / onehot.sum(0)).T @ torch.relu(data @ first.T)
+
+
+def _standing(data, labels, first):
+    return second_layer(data, labels, first).T
+
+
+def _of_the_data(data, labels, first):
+    onehot = torch.nn.functional.one_hot(labels).to(data.dtype)
+    return (torch.linalg.pinv(data) @ onehot).T
+
+
+def _collapses_anything(answer: Answer) -> str | None:
+    generator = torch.Generator().manual_seed(5)
+    for counts in ((4, 4, 4), (2, 3, 7)):
+        labels = torch.repeat_interleave(torch.arange(3), torch.tensor(counts))
+        labels = labels[torch.randperm(12, generator=generator)]
+        data = torch.randn(12, 4, generator=generator, dtype=torch.float64)
+        first = torch.randn(48, 4, generator=generator, dtype=torch.float64)
+        value = answer(data.clone(), labels.clone(), first.clone())
+        if isinstance(value, Tensor) and value.shape == (48, 3):
+            return "Your layer is (D1, K). Rows are units, as in `nn.Linear`: transpose it."
+        if isinstance(value, Tensor) and value.shape == (3, 4):
+            return (
+                "Your layer reads the data, (K, d). It stands on top of the first one and reads "
+                "Φ = ReLU(X A₁ᵀ), (N, D1)."
+            )
+        if message := wrong_kind(value, (3, 48)):
+            return message
+        if torch.allclose(value, _before_the_relu(data, labels, first), atol=1e-8):
+            return (
+                "You solve with the values *before* the first ReLU. They have rank d = 4, however "
+                "wide the layer is, and 12 samples need rank 12: the ReLU makes the dimensions."
+            )
+        for wrong in (_added_up, _hidden_means):
+            if torch.allclose(value, wrong(data, labels, first), atol=1e-8):
+                what = "sum" if wrong is _added_up else "mean"
+                return (
+                    f"Each of your units is the {what} of its class's hidden vectors. They are not "
+                    "orthogonal to the other classes': solve Φ Uᵀ = onehot instead."
+                )
+        features = torch.relu(torch.relu(data @ first.T) @ value.T)
+        off = (features - torch.eye(3, dtype=torch.float64)[labels]).abs().max().item()
+        if off > 1e-6:
+            return (
+                f"The features of some sample are off by {off:.3g}. For class k they should be 1 "
+                "in unit k and 0 in all others."
+            )
+    return None
+
+
+# 5.5 ----------------------------------------------------------------------------------------------
 def one_unit(data, labels, k):
     """Equalities and inequalities: "collapses"; inequalities alone: "separates"; else "neither"."""
     own = labels == k
@@ -419,6 +492,26 @@ EXERCISES = (
     ),
     Exercise(
         "5.4",
+        5,
+        second_layer,
+        (_collapses_anything,),
+        (
+            "What the second layer sees is Φ = ReLU(data @ first.T), (N, D1), of rank N.",
+            "So there is a U with Φ Uᵀ equal to any (N, K) matrix you like. Which one do you want?",
+            "(torch.linalg.pinv(hidden) @ onehot).T, with onehot (N, K).",
+        ),
+        "N independent hidden vectors can be sent anywhere, and labels are just one choice of "
+        "where. That is why collapse after a wide layer says nothing about the labels.",
+        (
+            Mistake(_before_the_relu, "*before* the first ReLU"),
+            Mistake(_added_up, "is the sum of"),
+            Mistake(_hidden_means, "is the mean of"),
+            Mistake(_standing, "transpose it"),
+            Mistake(_of_the_data, "reads the data"),
+        ),
+    ),
+    Exercise(
+        "5.5",
         4,
         one_unit,
         (_tells_apart, _tells_random_apart),

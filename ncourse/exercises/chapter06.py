@@ -170,6 +170,135 @@ def _as_trained(answer: Answer) -> str | None:
 
 
 # 6.3 ----------------------------------------------------------------------------------------------
+def imbalance_floor(source, weight_decay, step_size):
+    """Fixed point of D = (1 - eta lambda)^2 D + eta^2 S; without weight decay there is none."""
+    if weight_decay == 0:
+        return math.inf
+    return step_size * source / (weight_decay * (2 - step_size * weight_decay))
+
+
+def _first_order_floor(source, weight_decay, step_size):
+    return step_size * source / (2 * weight_decay)
+
+
+def _shrinks_once(source, weight_decay, step_size):
+    return step_size * source / weight_decay
+
+
+def _one_step_only(source, weight_decay, step_size):
+    return step_size**2 * source
+
+
+def _flow_forgets(source, weight_decay, step_size):
+    return 0.0
+
+
+def _step_once(source, weight_decay, step_size):
+    return source / (weight_decay * (2 - step_size * weight_decay))
+
+
+def _always_finite(source, weight_decay, step_size):
+    return step_size * source / (max(weight_decay, 1e-12) * (2 - step_size * weight_decay))
+
+
+def _balance_of_both(answer: Answer) -> str | None:
+    # A large step, so that no two of the mistakes agree.
+    for arguments in ((3.0, 0.4, 0.9), (0.5, 0.1, 1.5)):
+        value = answer(*arguments)
+        if message := wrong_number(value):
+            return message
+        near = {
+            _first_order_floor: "You dropped a term: 1 − (1 − ηλ)² is 2ηλ − (ηλ)². For small ηλ it "
+            "hardly matters; keep it, the answer is exact.",
+            _shrinks_once: "You let D shrink by 1 − ηλ. The factor of a step is (1 − ηλ)².",
+            _one_step_only: "That is what one step adds. The next step adds as much again, before "
+            "the first has decayed: look for the D that a step leaves as it is.",
+            _flow_forgets: "In gradient flow it would go to 0. With steps of size η each one adds "
+            "η²S again.",
+            _step_once: "Each step adds η²S, with the square; a step shrinks by about 2ηλ. One η "
+            "is left over.",
+        }
+        for wrong, message in near.items():
+            if _is(value, wrong(*arguments)):
+                return message
+        if not _is(value, imbalance_floor(*arguments)):
+            source, decay, step = arguments
+            after = (1 - step * decay) ** 2 * float(value) + step**2 * source
+            return (
+                f"For S = {source}, λ = {decay}, η = {step} you get {float(value):.4g}, but a step "
+                f"turns that into {after:.4g}."
+            )
+    return None
+
+
+def _never_without_decay(answer: Answer) -> str | None:
+    try:
+        value = float(answer(3.0, 0.0, 0.9))
+    except ZeroDivisionError:
+        return "For λ = 0 you divide by zero. Nothing decays then: return math.inf."
+    if value != math.inf:
+        return (
+            f"For λ = 0 you get {value:.3g}. Without weight decay nothing is ever forgotten, and "
+            "D grows by η²S at each step: return math.inf."
+        )
+    return None
+
+
+# 6.4 ----------------------------------------------------------------------------------------------
+def last_conditioning(head_conditioning, num_linear):
+    """Balanced layers share their singular values, so each has the L2-th root of the product's."""
+    return head_conditioning ** (1 / num_linear)
+
+
+def _shared_out(head_conditioning, num_linear):
+    return head_conditioning / num_linear
+
+
+def _not_at_all(head_conditioning, num_linear):
+    return head_conditioning
+
+
+def _one_too_few(head_conditioning, num_linear):
+    return head_conditioning ** (1 / (num_linear - 1))
+
+
+def _power(head_conditioning, num_linear):
+    return head_conditioning**num_linear
+
+
+def _square_root(head_conditioning, num_linear):
+    return math.sqrt(head_conditioning)
+
+
+def _roots(answer: Answer) -> str | None:
+    for kappa, depth in ((2.5, 4), (7.0, 3)):
+        value = answer(kappa, depth)
+        if message := wrong_number(value):
+            return message
+        near = {
+            _shared_out: "You divide κ among the layers. Singular values *multiply* along a "
+            "product of balanced layers.",
+            _not_at_all: "That is the κ of the whole product. It is shared among the layers.",
+            _one_too_few: "You count one layer too few: all L2 linear layers are in the product, "
+            "the classifier too.",
+            _power: "That makes the last layer worse than the product. The other way round: a "
+            "root, not a power.",
+            _square_root: "That is right for two layers. For L2 of them?",
+        }
+        for wrong, message in near.items():
+            if _is(value, wrong(kappa, depth)):
+                return message
+        if not _is(value, last_conditioning(kappa, depth)):
+            return (
+                f"For κ = {kappa} and {depth} layers you get {float(value):.4g}; its power "
+                f"{depth} is {float(value) ** depth:.4g} and should be {kappa}."
+            )
+    if not _is(answer(3.0, 1), 3.0):
+        return "With one linear layer the head is the last layer: κ itself."
+    return None
+
+
+# 6.5 ----------------------------------------------------------------------------------------------
 def nc1_bound(below, lower, upper, targets):
     """Error through W_L, and the imbalance let through by Z_(L-2), over the room that is left."""
     samples, classes = targets.shape
@@ -278,64 +407,10 @@ def _bounds(answer: Answer) -> str | None:
     return None
 
 
-# 6.4 ----------------------------------------------------------------------------------------------
-def last_conditioning(head_conditioning, num_linear):
-    """Balanced layers share their singular values, so each has the L2-th root of the product's."""
-    return head_conditioning ** (1 / num_linear)
-
-
-def _shared_out(head_conditioning, num_linear):
-    return head_conditioning / num_linear
-
-
-def _not_at_all(head_conditioning, num_linear):
-    return head_conditioning
-
-
-def _one_too_few(head_conditioning, num_linear):
-    return head_conditioning ** (1 / (num_linear - 1))
-
-
-def _power(head_conditioning, num_linear):
-    return head_conditioning**num_linear
-
-
-def _square_root(head_conditioning, num_linear):
-    return math.sqrt(head_conditioning)
-
-
-def _roots(answer: Answer) -> str | None:
-    for kappa, depth in ((2.5, 4), (7.0, 3)):
-        value = answer(kappa, depth)
-        if message := wrong_number(value):
-            return message
-        near = {
-            _shared_out: "You divide κ among the layers. Singular values *multiply* along a "
-            "product of balanced layers.",
-            _not_at_all: "That is the κ of the whole product. It is shared among the layers.",
-            _one_too_few: "You count one layer too few: all L2 linear layers are in the product, "
-            "the classifier too.",
-            _power: "That makes the last layer worse than the product. The other way round: a "
-            "root, not a power.",
-            _square_root: "That is right for two layers. For L2 of them?",
-        }
-        for wrong, message in near.items():
-            if _is(value, wrong(kappa, depth)):
-                return message
-        if not _is(value, last_conditioning(kappa, depth)):
-            return (
-                f"For κ = {kappa} and {depth} layers you get {float(value):.4g}; its power "
-                f"{depth} is {float(value) ** depth:.4g} and should be {kappa}."
-            )
-    if not _is(answer(3.0, 1), 3.0):
-        return "With one linear layer the head is the last layer: κ itself."
-    return None
-
-
 EXERCISES = (
     Exercise(
         "6.1",
-        1,
+        2,
         time_to_balance,
         (_balances, _already_balanced),
         (
@@ -378,18 +453,23 @@ EXERCISES = (
     ),
     Exercise(
         "6.3",
-        3,
-        nc1_bound,
-        (_bounds,),
+        5,
+        imbalance_floor,
+        (_balance_of_both, _never_without_decay),
         (
-            "Outputs are below @ lower.T @ upper.T; ε₁ is the Frobenius norm of outputs − targets.",
-            "ε₂ = torch.linalg.matrix_norm(upper.T @ upper − lower @ lower.T, 2); "
-            "Δ² = (ε₁/s_K)² + ε₂‖Z_{L−2}‖_F², with s_K = torch.linalg.svdvals(upper)[-1].",
-            "s_1² Δ² / (√(N(K−1)/K) − ε₁)², with s_1 = torch.linalg.svdvals(upper)[0].",
+            "At the floor a step changes nothing: D = (1 − ηλ)² D + η² S.",
+            "1 − (1 − ηλ)² = ηλ(2 − ηλ). Solve for D, and think about λ = 0 by itself.",
+            "η S / (λ (2 − ηλ)), and math.inf for λ = 0.",
         ),
-        "Every number in it can be read off a trained network, without knowing how it was trained.",
-        tuple(
-            Mistake(_mistaken(wrong), message[:40]) for wrong, message in _BOUND_MISTAKES.items()
+        "About ηS/(2λ): halving the step halves it, and less weight decay raises it. Only where "
+        "the gradients die out, S → 0, does the imbalance go to zero.",
+        (
+            Mistake(_first_order_floor, "You dropped a term"),
+            Mistake(_shrinks_once, "You let D shrink"),
+            Mistake(_one_step_only, "what one step adds"),
+            Mistake(_flow_forgets, "In gradient flow"),
+            Mistake(_step_once, "with the square"),
+            Mistake(_always_finite, "nothing is ever forgotten"),
         ),
     ),
     Exercise(
@@ -410,6 +490,22 @@ EXERCISES = (
             Mistake(_one_too_few, "one layer too few"),
             Mistake(_power, "a root, not a power"),
             Mistake(_square_root, "right for two layers"),
+        ),
+    ),
+    Exercise(
+        "6.5",
+        3,
+        nc1_bound,
+        (_bounds,),
+        (
+            "Outputs are below @ lower.T @ upper.T; ε₁ is the Frobenius norm of outputs − targets.",
+            "ε₂ = torch.linalg.matrix_norm(upper.T @ upper − lower @ lower.T, 2); "
+            "Δ² = (ε₁/s_K)² + ε₂‖Z_{L−2}‖_F², with s_K = torch.linalg.svdvals(upper)[-1].",
+            "s_1² Δ² / (√(N(K−1)/K) − ε₁)², with s_1 = torch.linalg.svdvals(upper)[0].",
+        ),
+        "Every number in it can be read off a trained network, without knowing how it was trained.",
+        tuple(
+            Mistake(_mistaken(wrong), message[:40]) for wrong, message in _BOUND_MISTAKES.items()
         ),
     ),
 )
