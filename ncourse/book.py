@@ -374,6 +374,8 @@ def paths_table(book: Book, link_prefix: str = "") -> str:
 
 def _hours(minutes: int) -> str:
     hours, rest = divmod(minutes, 60)
+    if not hours:
+        return f"{rest} min"
     return f"{hours} h {rest:02d} min" if rest else f"{hours} h"
 
 

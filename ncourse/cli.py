@@ -23,6 +23,7 @@ except ModuleNotFoundError as error:
     ) from error
 
 from ncourse.book import Book, Chapter, ManifestError, load
+from ncourse.pages import ClaimsError
 from ncourse.references import CitationError
 
 app = typer.Typer(
@@ -112,7 +113,7 @@ def build() -> None:
     book = _book()
     try:
         page = site.build(book, console)
-    except (site.NotebookError, site.ClaimsError, site.SiteError) as error:
+    except (site.NotebookError, ClaimsError, site.SiteError) as error:
         raise _fail(str(error)) from None
     console.print(f"\nOpen {page.as_uri()}", highlight=False, soft_wrap=True)
 

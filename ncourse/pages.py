@@ -146,19 +146,25 @@ def references_page(book: Book) -> str:
 # --- the interface of the package ---------------------------------------------------------------
 
 INTERFACE = {
-    "Geometry and measurement": ("simplex", "metrics", "claims"),
-    "Data, networks, training": ("data", "models", "training", "ufm", "continual"),
-    "Figures and exercises": ("plots", "scrubber", "exercises"),
+    "geometry": ("Geometry and measurement", ("simplex", "metrics", "claims")),
+    "training": (
+        "Data, networks, training",
+        ("data", "models", "training", "ufm", "continual"),
+    ),
+    "figures": ("Figures and exercises", ("plots", "scrubber", "exercises")),
+    "papers": (
+        "Papers",
+        tuple(f"papers.{path.stem}" for path in sorted((PACKAGE / "papers").glob("[a-z]*.py"))),
+    ),
 }
+"""Name of a page -> its title and its modules."""
 
 
 def api_pages() -> dict[str, str]:
-    """Name -> Markdown of the reference of each public module, and of `api`, the page above them.
+    """Name -> Markdown of the pages of the package's interface, and of `api`, the page above them.
 
     Sphinx's autodoc fills them in from the docstrings.
     """
-    papers = sorted(path.stem for path in (PACKAGE / "papers").glob("[a-z]*.py"))
-    groups = {**INTERFACE, "Papers": tuple(f"papers.{name}" for name in papers)}
     lines = [
         "# The package",
         "",
@@ -166,15 +172,16 @@ def api_pages() -> dict[str, str]:
         "means and the classifier's weight `(K, d)`.",
     ]
     pages = {}
-    for group, modules in groups.items():
-        lines += ["", f"## {group}", ""]
+    for name, (title, modules) in INTERFACE.items():
+        lines += ["", f"## {title}", ""]
+        page = [f"# {title}"]
         for module in modules:
-            name = "api-" + module.replace(".", "-")
-            lines.append(f"- [`ncourse.{module}`]({name}.md): {_first_line(module)}")
-            pages[name] = (
-                f"# ncourse.{module}\n\n"
-                f"```{{eval-rst}}\n.. automodule:: ncourse.{module}\n   :members:\n```\n"
-            )
+            lines.append(f"- [`ncourse.{module}`](api-{name}.md): {_first_line(module)}")
+            page += [
+                *("", f"## ncourse.{module}", ""),
+                *("```{eval-rst}", f".. automodule:: ncourse.{module}", "   :members:", "```"),
+            ]
+        pages[f"api-{name}"] = "\n".join(page) + "\n"
     return {"api": "\n".join(lines) + "\n", **pages}
 
 
@@ -186,6 +193,15 @@ def _first_line(module: str) -> str:
     path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
     docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
     return " ".join(docstring.split("\n\n")[0].split())
+
+
+def short_signature(
+    app: Any, what: str, name: str, obj: Any, options: Any, signature: str, returns: str
+) -> tuple[str | None, str | None]:
+    """A signature without the modules of its types (Sphinx: `autodoc-process-signature`)."""
+    short = (text and re.sub(r"~?\b(?:\w+\.)+(?=[A-Z])", "", text) for text in (signature, returns))
+    first, second = (text and text.replace("~", "") for text in short)
+    return first, second
 
 
 _TABLE = re.compile(r"^\s*\|.*\|\s*$")

@@ -43,6 +43,7 @@ from ncourse.pages import (
     claims_page,
     docstring_to_rst,
     references_page,
+    short_signature,
     with_anchors,
 )
 from ncourse.references import with_references
@@ -375,14 +376,17 @@ def sync(book: Book) -> list[Path]:
 def working_copy(book: Book, fresh: Chapter | None = None) -> Path:
     """The reader's own copy of the notebooks, in `my-course/`; a notebook in it is never replaced.
 
-    What the notebooks read (recordings, pictures) is brought up to date. `fresh` lays today's
-    notebook of one chapter beside the reader's, as `NN-slug.fresh.ipynb`.
+    What they read and link to (recordings, pictures, pages) is brought up to date. `fresh` lays
+    today's notebook of one chapter beside the reader's, as `NN-slug.fresh.ipynb`.
     """
     folder = book.root / "my-course"
     folder.mkdir(exist_ok=True)
     for name in ("recorded", "assets"):
         if (book.folder / name).is_dir():
-            shutil.copytree(book.folder / name, folder / name, dirs_exist_ok=True)
+            scripts = shutil.ignore_patterns("*.py")
+            shutil.copytree(book.folder / name, folder / name, ignore=scripts, dirs_exist_ok=True)
+    for page in book.folder.glob("*.md"):
+        shutil.copyfile(page, folder / page.name)
     for chapter in book.chapters:
         if not (folder / chapter.file).exists():
             shutil.copyfile(book.path(chapter), folder / chapter.file)
@@ -446,8 +450,9 @@ def _write_source(book: Book, notebooks: Sequence[NotebookNode], source: Path) -
     pages = {
         "claims": claims_page(book, notebooks),
         "references": references_page(book),
-        **api_pages(),
     }
+    if PACKAGE.is_relative_to(book.root):  # a checkout of the course, and not a course of someone's
+        pages |= api_pages()
     for name, copied in {"changelog": "CHANGELOG.md"}.items():
         if (book.root / copied).is_file():
             pages[name] = (book.root / copied).read_text(encoding="utf-8")
@@ -580,4 +585,5 @@ def setup(app: Any) -> dict[str, Any]:
         ]
     app.connect("doctree-read", mark_details)
     app.connect("autodoc-process-docstring", docstring_to_rst, priority=100)
+    app.connect("autodoc-process-signature", short_signature)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
