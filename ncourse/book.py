@@ -5,6 +5,7 @@ each notebook, the map in the README, `ncourse list` and the site's navigation.
 """
 
 import difflib
+import html
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -12,20 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ncourse.references import CitationError, Reference
+from ncourse.references import load as load_references
+
+REFERENCES = "references.bib"
+
 
 class ManifestError(ValueError):
     """The manifest is wrong: the message names the key and the fix."""
-
-
-@dataclass(frozen=True)
-class Paper:
-    """A paper that a chapter is about; `arxiv` is empty for one that is not there."""
-
-    key: str
-    label: str
-    title: str
-    url: str
-    arxiv: str
 
 
 @dataclass(frozen=True)
@@ -35,7 +30,7 @@ class Chapter:
     number: int
     file: str
     title: str
-    papers: tuple[Paper, ...]
+    papers: tuple[Reference, ...]
     minutes: int
     prerequisites: tuple[int, ...]
     objectives: tuple[str, ...]
@@ -60,6 +55,23 @@ class Part:
 
 
 @dataclass(frozen=True)
+class CoursePath:
+    """A way through the course: some of its chapters in order, for those who have that much time.
+
+    `about` says whom it is for, in a sentence.
+    """
+
+    title: str
+    about: str
+    chapters: tuple[Chapter, ...]
+
+    @property
+    def minutes(self) -> int:
+        """The time that its chapters take together."""
+        return sum(chapter.minutes for chapter in self.chapters)
+
+
+@dataclass(frozen=True)
 class Book:
     """The course: `root` is the folder that holds `book.toml`."""
 
@@ -71,6 +83,8 @@ class Book:
     src: str
     repository: str
     parts: tuple[Part, ...]
+    paths: tuple[CoursePath, ...]
+    references: Mapping[str, Reference]
 
     @property
     def chapters(self) -> tuple[Chapter, ...]:
@@ -105,7 +119,7 @@ def load(path: str | Path = "book.toml") -> Book:
     except tomllib.TOMLDecodeError as error:
         raise ManifestError(f"{path.name} is not valid TOML: {error}") from error
 
-    top = {"book": dict, "course": dict, "parts": list, "papers": dict}
+    top = {"book": dict, "course": dict, "paths": list, "parts": list}
     table = _checked(manifest, "the top level", top)
     about = _checked(
         table["book"],
@@ -117,7 +131,10 @@ def load(path: str | Path = "book.toml") -> Book:
         raise ManifestError(
             f'repository is "{repository}" in [course]; write "owner/name", or "" for none'
         )
-    papers = {key: _paper(key, entry) for key, entry in table["papers"].items()}
+    try:
+        references = load_references(path.parent / about["src"] / REFERENCES)
+    except CitationError as error:
+        raise ManifestError(str(error)) from error
 
     parts: list[Part] = []
     earlier: dict[int, Chapter] = {}
@@ -125,7 +142,7 @@ def load(path: str | Path = "book.toml") -> Book:
         fields = _checked(entry, f"[[parts]] number {index}", {"title": str, "chapters": list})
         chapters = []
         for chapter_entry in fields["chapters"]:
-            chapter = _chapter(chapter_entry, papers, earlier, path.parent / about["src"])
+            chapter = _chapter(chapter_entry, references, earlier, path.parent / about["src"])
             earlier[chapter.number] = chapter
             chapters.append(chapter)
         parts.append(Part(fields["title"], tuple(chapters)))
@@ -133,20 +150,33 @@ def load(path: str | Path = "book.toml") -> Book:
         raise ManifestError("there are no chapters; add [[parts]] with [[parts.chapters]]")
     authors = tuple(about.pop("authors"))
     return Book(
-        root=path.parent, authors=authors, repository=repository, parts=tuple(parts), **about
+        root=path.parent,
+        authors=authors,
+        repository=repository,
+        parts=tuple(parts),
+        paths=tuple(_path(entry, earlier) for entry in table["paths"]),
+        references=references,
+        **about,
     )
 
 
-def _paper(key: str, entry: object) -> Paper:
-    """Check one `[papers.key]` table."""
-    where = f"[papers.{key}]"
-    fields = _checked(entry, where, {"label": str, "title": str, "url": str, "arxiv": str})
-    if not re.fullmatch(r"(\d{4}\.\d{4,5})?", fields["arxiv"]):
-        raise ManifestError(
-            f'arxiv is "{fields["arxiv"]}" in {where}; write it as "2008.08186", or "" if the '
-            "paper is not on arXiv"
-        )
-    return Paper(key=key, **fields)
+def _path(entry: object, chapters: Mapping[int, Chapter]) -> CoursePath:
+    """Check one `[[paths]]` table: chapters that exist, none before what it needs."""
+    name = entry.get("title") if isinstance(entry, dict) else None
+    where = f'path "{name}"' if name else "a [[paths]] table"
+    fields = _checked(entry, where, {"title": str, "about": str, "chapters": list[int]})
+    seen: list[int] = []
+    for number in fields["chapters"]:
+        if number not in chapters:
+            raise ManifestError(f"chapters of {where} has {number}, and there is no such chapter")
+        for needed in chapters[number].prerequisites:
+            if needed not in seen:
+                raise ManifestError(
+                    f"chapter {number} in {where} needs chapter {needed} before it; add that, or "
+                    "leave this one out"
+                )
+        seen.append(number)
+    return CoursePath(fields["title"], fields["about"], tuple(chapters[n] for n in seen))
 
 
 _CHAPTER_KEYS: dict[str, Any] = {
@@ -161,9 +191,9 @@ _CHAPTER_KEYS: dict[str, Any] = {
 
 
 def _chapter(
-    entry: object, papers: Mapping[str, Paper], earlier: Mapping[int, Chapter], folder: Path
+    entry: object, references: Mapping[str, Reference], earlier: Mapping[int, Chapter], folder: Path
 ) -> Chapter:
-    """Check one `[[parts.chapters]]` table, given the papers and the chapters before it."""
+    """Check one `[[parts.chapters]]` table, given the references and the chapters before it."""
     name = entry.get("file") or entry.get("title") if isinstance(entry, dict) else None
     where = f'chapter "{name}"' if name else "a [[parts.chapters]] table"
     fields = _checked(entry, where, _CHAPTER_KEYS)
@@ -190,10 +220,10 @@ def _chapter(
                 "remove it or move that chapter before this one"
             )
     for key in fields["papers"]:
-        if key not in papers:
+        if key not in references:
             raise ManifestError(
-                f'papers of {where} has "{key}", but there is no [papers.{key}]'
-                f"{_did_you_mean(key, papers)}; add it or correct the key"
+                f'papers of {where} has "{key}", which {REFERENCES} does not have'
+                f"{_did_you_mean(key, references)}; add it there or correct the key"
             )
     if not 3 <= len(fields["objectives"]) <= 5:
         raise ManifestError(
@@ -203,7 +233,7 @@ def _chapter(
         number=number,
         file=file,
         title=fields["title"],
-        papers=tuple(papers[key] for key in fields["papers"]),
+        papers=tuple(references[key] for key in fields["papers"]),
         minutes=fields["minutes"],
         prerequisites=tuple(fields["prerequisites"]),
         objectives=tuple(fields["objectives"]),
@@ -328,24 +358,117 @@ def _chapter_table(book: Book, link_prefix: str) -> Iterator[str]:
             yield f"| {chapter.number} | {link} | {papers} | {chapter.minutes} |"
 
 
-def readme_map(book: Book) -> str:
-    """The README's map of the course: a table of parts, chapters, papers and minutes."""
-    return "\n".join(_chapter_table(book, f"{book.src}/"))
+def contents(book: Book, link_prefix: str = "") -> str:
+    """The course as a table of parts, chapters, papers and minutes."""
+    return "\n".join(_chapter_table(book, link_prefix))
 
 
-def contents(book: Book) -> str:
-    """The same table for the landing page, which lies beside the notebooks."""
-    return "\n".join(_chapter_table(book, ""))
+def paths_table(book: Book, link_prefix: str = "") -> str:
+    """The paths through the course as a table, with the time that their chapters take."""
+    rows = ["| Path | Chapters | Time |", "|---|---|---:|"]
+    for path in book.paths:
+        links = ", ".join(f"[{c.number}]({link_prefix}{c.file})" for c in path.chapters)
+        rows.append(f"| **{path.title}.** {path.about} | {links} | {_hours(path.minutes)} |")
+    return "\n".join(rows)
 
 
-MAP_MARKS = ("<!-- map -->", "<!-- /map -->")
+def _hours(minutes: int) -> str:
+    hours, rest = divmod(minutes, 60)
+    if not hours:
+        return f"{rest} min"
+    return f"{hours} h {rest:02d} min" if rest else f"{hours} h"
 
 
-def with_map(book: Book, readme: str) -> str:
-    """The README's text with its map (between the two marks) made from this manifest."""
-    start, end = MAP_MARKS
-    before, found_start, rest = readme.partition(start)
-    _, found_end, after = rest.partition(end)
-    if not (found_start and found_end):
-        raise ManifestError(f"README.md needs the lines {start} and {end} around its map")
-    return f"{before}{start}\n{readme_map(book)}\n{end}{after}"
+def map_picture(book: Book, link_prefix: str = "") -> str:
+    """The map as a Markdown picture."""
+    return f"![{map_alt(book)}]({link_prefix}assets/map.svg)"
+
+
+GENERATED = {"map": contents, "paths": paths_table, "picture": map_picture}
+"""What may stand between `<!-- name -->` and `<!-- /name -->` in a text, and what writes it."""
+
+
+def with_generated(book: Book, text: str, link_prefix: str = "") -> str:
+    """The text with everything between marks made from this manifest.
+
+    Raises:
+        ManifestError: if a mark is opened and not closed.
+    """
+    for name, make in GENERATED.items():
+        start, end = f"<!-- {name} -->", f"<!-- /{name} -->"
+        if start not in text:
+            continue
+        before, _, rest = text.partition(start)
+        _, closed, after = rest.partition(end)
+        if not closed:
+            raise ManifestError(f"a text has {start} and no {end} after it; add the second mark")
+        text = f"{before}{start}\n{make(book, link_prefix)}\n{end}{after}"
+    return text
+
+
+# The map as a picture: one row a chapter, on the left an arc from each chapter to those that need
+# it. Legible on a telephone, where a wide graph is not.
+_ROW, _LEFT, _WIDTH = 46, 92, 460
+_PART_COLOURS = ("#0072B2", "#B34A00", "#00664B", "#7A3F6B")
+
+
+def map_svg(book: Book) -> str:
+    """The chapters and what each one needs, as an SVG drawing.
+
+    An arrow that another way round already implies is left out.
+    """
+    rows = {chapter.number: index for index, chapter in enumerate(book.chapters)}
+    height = _ROW * len(rows) + 16
+    lines = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" '
+        f'width="{_WIDTH}" height="{height}" font-family="system-ui, sans-serif" role="img">',
+        f"<title>{html.escape(map_alt(book))}</title>",
+        f'<rect width="{_WIDTH}" height="{height}" rx="8" fill="#ffffff"/>',
+    ]
+    for chapter in book.chapters:
+        for needed in _direct(book, chapter):
+            start, end = (_ROW * rows[n] + 31 for n in (needed, chapter.number))
+            reach = _LEFT - 18 - 9 * (rows[chapter.number] - rows[needed])
+            lines.append(
+                f'<path d="M {_LEFT - 15} {start} C {reach} {start}, {reach} {end}, '
+                f'{_LEFT - 17} {end}" fill="none" stroke="#7f7f7f" stroke-width="1.5"/>'
+                f'<path d="M {_LEFT - 16} {end} l -8 -4.5 v 9 z" fill="#5f5f5f"/>'
+            )
+    for index, part in enumerate(book.parts):
+        colour = _PART_COLOURS[index % len(_PART_COLOURS)]
+        for chapter in part.chapters:
+            y = _ROW * rows[chapter.number] + 31
+            papers = ", ".join(paper.label for paper in chapter.papers[:1])
+            more = " and others" if len(chapter.papers) > 1 else ""
+            about = f"{papers}{more}" if papers else part.title
+            lines += [
+                f'<circle cx="{_LEFT}" cy="{y}" r="15" fill="{colour}"/>',
+                f'<text x="{_LEFT}" y="{y + 5}" font-size="15" font-weight="bold" fill="#ffffff" '
+                f'text-anchor="middle">{chapter.number}</text>',
+                f'<text x="{_LEFT + 26}" y="{y - 1}" font-size="16" fill="#222222">'
+                f"{html.escape(chapter.title)}</text>",
+                f'<text x="{_LEFT + 26}" y="{y + 15}" font-size="12" fill="#595959">'
+                f"{html.escape(about)} · {chapter.minutes} min</text>",
+            ]
+    return "\n".join([*lines, "</svg>"]) + "\n"
+
+
+def map_alt(book: Book) -> str:
+    """The map in words."""
+    needs = [
+        f"{chapter.number} needs {' and '.join(map(str, _direct(book, chapter)))}"
+        for chapter in book.chapters
+        if chapter.prerequisites
+    ]
+    return f"Map of the course. {', '.join(needs)}."
+
+
+def _direct(book: Book, chapter: Chapter) -> list[int]:
+    """The prerequisites that do not follow from another prerequisite."""
+    implied = {n for needed in chapter.prerequisites for n in _all_needed(book, needed)}
+    return [needed for needed in chapter.prerequisites if needed not in implied]
+
+
+def _all_needed(book: Book, number: int) -> set[int]:
+    needed = set(book.chapter(number).prerequisites)
+    return needed.union(*(_all_needed(book, other) for other in needed))

@@ -50,6 +50,7 @@ class Claim:
         control: what was measured where the condition is broken, by name.
         binding: False on data that the thresholds were not made for; such a claim is reported,
             held or not, and never raises.
+        data: what it was measured on, in words; empty if its experiment says so once for all.
     """
 
     text: str
@@ -58,6 +59,7 @@ class Claim:
     source: str
     control: Mapping[str, float | int]
     binding: bool = True
+    data: str = ""
 
     def __post_init__(self) -> None:
         for name in ("text", "source"):
@@ -81,7 +83,7 @@ class Claim:
         measured, control = _numbers(self.measured), _numbers(self.control)
         return (
             f"{sign} {self.text}\n  measured: {measured}\n  control:  {control}\n"
-            f"  source:   {self.source}"
+            f"  source:   {self.source}" + (f"\n  data:     {self.data}" if self.data else "")
         )
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
@@ -99,6 +101,7 @@ def claim(
     measured: Mapping[str, float | int],
     source: str,
     control: Mapping[str, float | int],
+    data: "DataCard | str" = "",
 ) -> Claim:
     """Show a claim, and raise `ClaimError` when it does not hold.
 
@@ -108,6 +111,7 @@ def claim(
         measured: names and values measured where the condition holds.
         source: paper and place, or "This course".
         control: names and values measured where the condition is broken.
+        data: what it was measured on.
 
     Raises:
         ClaimError: when `holds` is false.
@@ -120,14 +124,23 @@ def claim(
       control:  1 + 0: 1
       source:   This course
     """
-    made = Claim(text, holds, measured, source, control)
+    made = Claim(text, holds, measured, source, control, data=str(data))
     require([made])
     return made
 
 
-def require(claims: Iterable[Claim]) -> None:
-    """Show claims one by one, then raise `ClaimError` if a binding one does not hold."""
-    claims = tuple(claims)
+def require(claims: Iterable[Claim], *, data: "DataCard | str" = "") -> None:
+    """Show claims one by one, then raise `ClaimError` if a binding one does not hold.
+
+    Args:
+        claims: to show, in order.
+        data: what those were measured on that do not say so themselves.
+
+    Raises:
+        ClaimError: naming every binding claim that does not hold.
+        ValueError: if there are no claims.
+    """
+    claims = tuple(replace(made, data=made.data or str(data)) for made in claims)
     if not claims:
         raise ValueError("there are no claims to require")
     for made in claims:
@@ -146,6 +159,9 @@ class DataCard:
     num_test: int
     num_classes: int
     checksum: str
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.num_train:,} training samples, {self.num_classes} classes"
 
 
 @dataclass(frozen=True)
@@ -314,15 +330,21 @@ def _numbers(values: Mapping[str, float | int]) -> str:
 def _claim_html(made: Claim) -> str:
     """One claim as a card; colours work on light and dark pages."""
     colour = "#2e7d32" if made.holds else "#b3261e"
+    about = {
+        "Measured": _numbers(made.measured),
+        "Control": _numbers(made.control),
+        "Source": made.source,
+        "Data": made.data,
+    }
     rows = "".join(
-        f"<br><small><b>{name}</b> {html.escape(_numbers(values))}</small>"
-        for name, values in (("Measured", made.measured), ("Control", made.control))
+        f"<br><small><b>{name}</b> {html.escape(text)}</small>"
+        for name, text in about.items()
+        if text
     )
     return (
         f'<div class="nc-claim" style="border-left:4px solid {colour};padding:.3em .8em;'
         f'margin:.4em 0"><b>{"✓" if made.holds else "✗"} {html.escape(made.verdict)}</b>: '
-        f"{html.escape(made.text)}{rows}"
-        f"<br><small><b>Source</b> {html.escape(made.source)}</small></div>"
+        f"{html.escape(made.text)}{rows}</div>"
     )
 
 

@@ -23,6 +23,8 @@ except ModuleNotFoundError as error:
     ) from error
 
 from ncourse.book import Book, Chapter, ManifestError, load
+from ncourse.pages import ClaimsError
+from ncourse.references import CitationError
 
 app = typer.Typer(
     help="The neural collapse course: read it, build it, test it.",
@@ -111,7 +113,7 @@ def build() -> None:
     book = _book()
     try:
         page = site.build(book, console)
-    except (site.NotebookError, site.SiteError) as error:
+    except (site.NotebookError, ClaimsError, site.SiteError) as error:
         raise _fail(str(error)) from None
     console.print(f"\nOpen {page.as_uri()}", highlight=False, soft_wrap=True)
 
@@ -161,13 +163,13 @@ def record(
 
 @app.command()
 def sync() -> None:
-    """Bring the notebooks' headers and the README's map in line with `book.toml`."""
+    """Bring headers, references, tables and the map in line with `book.toml` and the `.bib`."""
     from ncourse import site
 
     book = _book()
     try:
         changed = site.sync(book)
-    except ManifestError as error:
+    except (ManifestError, CitationError) as error:
         raise _fail(str(error)) from None
     for path in changed:
         console.print(f"wrote {path.relative_to(book.root)}", highlight=False)

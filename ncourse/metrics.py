@@ -88,11 +88,11 @@ class CollapseReport:
     | cdnv | mean over c != c' of (var_c + var_c') / (2 |mu_c - mu_c'|^2) | Galanti 2022 |
     | nc2_equinorm | std (ddof 1) / mean of the norms of M's rows | Papyan 2020 |
     | nc2_equiangular | mean over c != c' of |cos(M_c, M_c') + 1/(K-1)| | Papyan 2020 |
-    | nc2_structure | | M M^T / |M M^T| - P | | Zhu 2021, its form applied to means |
+    | nc2_structure | |M M^T / |M M^T| - P| | Zhu 2021, its form applied to means |
     | nc2_condition | condition number of the *uncentred* class means | Jacot 2024 |
     | nc2_..._classifier | the same three of W's rows, not centred | Papyan 2020, Zhu 2021 |
-    | nc3 | | W/|W| - M/|M| |^2, in [0, 4] | Papyan 2020 (squared) |
-    | nc3_structure | | W M^T / |W M^T| - P | | Zhu 2021; 0 does not imply W parallel to M |
+    | nc3 | |W/|W| - M/|M||^2, in [0, 4] | Papyan 2020 (squared) |
+    | nc3_structure | |W M^T / |W M^T| - P| | Zhu 2021; 0 does not imply W parallel to M |
     | nc3_cosine | mean over samples of cos(h_i, W_{y_i}) | Jacot 2024 |
     | nc4 | share of samples where argmax(W h + b) is not the nearest class mean | Papyan 2020 |
     | nc4_without_bias | the same without b | as in rhubarbwu/neural-collapse |

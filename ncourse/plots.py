@@ -12,7 +12,9 @@ import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from PIL import Image
 
 __all__ = [
@@ -22,6 +24,7 @@ __all__ = [
     "Picture",
     "axes",
     "collapse_curves",
+    "contrast",
     "label_lines",
     "matrix",
     "png",
@@ -47,6 +50,7 @@ COLOURS = (
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">")
 INK = "#222222"
+TERMINAL = "#F0EAD6"  # the terminal phase's background
 WIDTH = 5.2  # inches: fills the page's column, and its 10 pt stay readable on a telephone
 
 _STYLE: Any = {
@@ -129,6 +133,8 @@ def png(figure: Figure, *, dpi: int = 144) -> bytes:
         figure: what to draw.
         dpi: pixels per inch.
     """
+    for text in figure.findobj(Text):
+        text.set_color(_legible(text.get_color()))
     raw, small = io.BytesIO(), io.BytesIO()
     figure.savefig(raw, format="png", dpi=dpi)
     plt.close(figure)
@@ -142,6 +148,35 @@ def png(figure: Figure, *, dpi: int = 144) -> bytes:
     image.putpalette(kept.ravel().tolist())
     image.save(small, format="png", optimize=True)
     return small.getvalue()
+
+
+def contrast(first: Any, second: Any) -> float:
+    """The contrast of two colours, from 1 to 21.
+
+    Source: Web Content Accessibility Guidelines 2.2, success criterion 1.4.3.
+    """
+    lights = []
+    for colour in (first, second):
+        channels = np.array(to_rgb(colour))
+        linear = np.where(
+            channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4
+        )
+        lights.append(float(linear @ [0.2126, 0.7152, 0.0722]) + 0.05)
+    return max(lights) / min(lights)
+
+
+def _legible(colour: Any) -> Any:
+    """The colour, darkened until words in it can be read on white and on the terminal phase.
+
+    White stays: it stands on dark cells. Areas, lines and markers keep the palette's colours,
+    which words as bright as these could not have.
+    """
+    if to_rgb(colour) == (1.0, 1.0, 1.0):
+        return colour
+    channels = np.array(to_rgb(colour))
+    while contrast(channels, TERMINAL) < 4.5:
+        channels = 0.95 * channels
+    return tuple(channels)
 
 
 def axes(
@@ -235,7 +270,7 @@ def _log_with_zero(panel: Axes, values: np.ndarray) -> None:
 def shade_terminal(panel: Axes, epoch: float, *, label: bool = False) -> None:
     """Shade the terminal phase: from the first epoch at zero training error to the right edge."""
     right = panel.get_xlim()[1]
-    panel.axvspan(epoch, right, color="#f0ead6", zorder=0)
+    panel.axvspan(epoch, right, color=TERMINAL, zorder=0)
     panel.set_xlim(right=right)
     if label:
         panel.text(

@@ -29,14 +29,30 @@ from nbformat import NotebookNode
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from ncourse.book import Book, Chapter, contents, header, with_colab_lines, with_map
+from ncourse.book import (
+    Book,
+    Chapter,
+    header,
+    map_svg,
+    with_colab_lines,
+    with_generated,
+)
+from ncourse.pages import (
+    BACK_MATTER,
+    api_pages,
+    claims_page,
+    docstring_to_rst,
+    references_page,
+    short_signature,
+    with_anchors,
+)
+from ncourse.references import with_references
 
 PACKAGE = Path(__file__).parent
 NOTEBOOKS_AT_ONCE = 2
 CELL_TIMEOUT = 600  # seconds; twenty times what a cell may take, for slow machines
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 MATHS_CLASS = "tex2jax_process"
-CHAPTER_LIST_MARK = "<!-- chapters -->"
 
 
 class NotebookError(Exception):
@@ -319,9 +335,14 @@ def outputs(book: Book, chapters: Sequence[Chapter], console: Console) -> None:
 
 
 def sync(book: Book) -> list[Path]:
-    """Bring headers, Colab lines and the README's map in line with the manifest.
+    """Bring everything that is made from the manifest and the bibliography in line with them.
 
-    Returns the files that had to change.
+    That is the notebooks' headers, Colab lines, references and tables, the README's tables, and
+    the picture of the map. Returns the files that had to change.
+
+    Raises:
+        ManifestError, CitationError: if a text has a mark without its end, or cites something that
+            the bibliography does not have.
     """
     changed = []
     for chapter in book.chapters:
@@ -330,31 +351,42 @@ def sync(book: Book) -> list[Path]:
         if not notebook.cells or notebook.cells[0].cell_type != "markdown":
             notebook.cells.insert(0, nbformat.v4.new_markdown_cell(id="at-a-glance"))
         notebook.cells[0].source = header(book, chapter)
+        for cell in notebook.cells:
+            if cell.cell_type == "markdown":
+                text = with_generated(book, cell.source)
+                cell.source = with_references(text, book.references, chapter.file)
         for cell in _code_cells(notebook)[:1]:
             cell.source = with_colab_lines(book, cell.source)
         if json.dumps(notebook) != before:
             write(notebook, book.path(chapter))
             changed.append(book.path(chapter))
     readme = book.root / "README.md"
+    texts = {book.folder / "assets" / "map.svg": map_svg(book)}
     if readme.is_file():
         text = readme.read_text(encoding="utf-8")
-        if (new := with_map(book, text)) != text:
-            readme.write_text(new, encoding="utf-8", newline="\n")
-            changed.append(readme)
+        texts[readme] = with_generated(book, text, f"{book.src}/")
+    for path, text in texts.items():
+        if not path.is_file() or path.read_text(encoding="utf-8") != text:
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(text, encoding="utf-8", newline="\n")
+            changed.append(path)
     return changed
 
 
 def working_copy(book: Book, fresh: Chapter | None = None) -> Path:
     """The reader's own copy of the notebooks, in `my-course/`; a notebook in it is never replaced.
 
-    What the notebooks read (recordings, pictures) is brought up to date. `fresh` lays today's
-    notebook of one chapter beside the reader's, as `NN-slug.fresh.ipynb`.
+    What they read and link to (recordings, pictures, pages) is brought up to date. `fresh` lays
+    today's notebook of one chapter beside the reader's, as `NN-slug.fresh.ipynb`.
     """
     folder = book.root / "my-course"
     folder.mkdir(exist_ok=True)
     for name in ("recorded", "assets"):
         if (book.folder / name).is_dir():
-            shutil.copytree(book.folder / name, folder / name, dirs_exist_ok=True)
+            scripts = shutil.ignore_patterns("*.py")
+            shutil.copytree(book.folder / name, folder / name, ignore=scripts, dirs_exist_ok=True)
+    for page in book.folder.glob("*.md"):
+        shutil.copyfile(page, folder / page.name)
     for chapter in book.chapters:
         if not (folder / chapter.file).exists():
             shutil.copyfile(book.path(chapter), folder / chapter.file)
@@ -374,14 +406,15 @@ def working_copy(book: Book, fresh: Chapter | None = None) -> Path:
 def build(book: Book, console: Console) -> Path:
     """Run what must be run, build the site and return its first page.
 
-    Raises `NotebookError` or `SiteError`. With nothing changed it does neither, in seconds.
+    Raises `NotebookError`, `ClaimsError` or `SiteError`. With nothing changed it does neither, in
+    seconds.
     """
     notebooks = execute(book, book.chapters, console)
     source = book.root / "_build" / "book"
     html = book.root / "_build" / "html"
     stamp = book.root / "_build" / "site.key"
     _write_source(book, notebooks, source)
-    key = _digest_of(source)
+    key = _digest_of(source, PACKAGE)  # docstrings are pages too
     if stamp.is_file() and stamp.read_text() == key:
         return html / "index.html"
     # Always from nothing: Sphinx would leave pages that are gone, and not repeat its warnings.
@@ -409,46 +442,56 @@ def build(book: Book, console: Console) -> Path:
 def _write_source(book: Book, notebooks: Sequence[NotebookNode], source: Path) -> None:
     """Lay out what Jupyter Book reads: executed notebooks, pages, assets and its two settings."""
     shutil.rmtree(source, ignore_errors=True)
-    ignored = shutil.ignore_patterns("*.ipynb", ".*", "site.css")
+    ignored = shutil.ignore_patterns("*.ipynb", ".*", "site.css", "*.bib")
     shutil.copytree(book.folder, source, ignore=ignored)
     for chapter, notebook in zip(book.chapters, notebooks, strict=True):
+        with_anchors(chapter, notebook)
         write(notebook, source / chapter.file)
-    index = (book.folder / "index.md").read_text(encoding="utf-8")
-    (source / "index.md").write_text(
-        index.replace(CHAPTER_LIST_MARK, contents(book)), encoding="utf-8"
-    )
+    pages = {
+        "claims": claims_page(book, notebooks),
+        "references": references_page(book),
+    }
+    if PACKAGE.is_relative_to(book.root):  # a checkout of the course, and not a course of someone's
+        pages |= api_pages()
+    for name, copied in {"changelog": "CHANGELOG.md"}.items():
+        if (book.root / copied).is_file():
+            pages[name] = (book.root / copied).read_text(encoding="utf-8")
+    for path in source.glob("*.md"):
+        pages[path.stem] = with_generated(book, path.read_text(encoding="utf-8"))
+    for name, text in pages.items():
+        (source / f"{name}.md").write_text(text, encoding="utf-8")
     style = book.folder / "assets" / "site.css"
     if style.is_file():
         (source / "_static").mkdir()
         shutil.copyfile(style, source / "_static" / "site.css")
     # JSON is YAML, so no YAML library is needed.
     (source / "_config.yml").write_text(json.dumps(configuration(book), indent=1))
-    (source / "_toc.yml").write_text(json.dumps(navigation(book), indent=1))
+    (source / "_toc.yml").write_text(json.dumps(navigation(book, pages), indent=1))
 
 
-def _digest_of(folder: Path) -> str:
-    """A digest of a folder: names and contents of its files, and the Python that renders them."""
-    digest = hashlib.sha256(sys.version.encode() + Path(__file__).read_bytes())
-    for path in sorted(folder.rglob("*")):
-        if path.is_file():
-            digest.update(path.relative_to(folder).as_posix().encode() + b"\0")
-            digest.update(path.read_bytes() + b"\0")
+def _digest_of(*folders: Path) -> str:
+    """A digest of folders: names and contents of their files, and the Python that renders them."""
+    digest = hashlib.sha256(sys.version.encode())
+    for folder in folders:
+        for path in sorted(folder.rglob("*")):
+            if path.is_file() and "__pycache__" not in path.parts:
+                digest.update(path.relative_to(folder).as_posix().encode() + b"\0")
+                digest.update(path.read_bytes() + b"\0")
     return digest.hexdigest()
 
 
-def navigation(book: Book) -> dict[str, Any]:
-    """Jupyter Book's table of contents."""
-    return {
-        "format": "jb-book",
-        "root": "index",
-        "parts": [
-            {
-                "caption": part.title,
-                "chapters": [{"file": chapter.stem} for chapter in part.chapters],
-            }
-            for part in book.parts
-        ],
-    }
+def navigation(book: Book, pages: Iterable[str]) -> dict[str, Any]:
+    """Jupyter Book's table of contents: the chapters, then those of `pages` that stand by them."""
+    behind: list[dict[str, Any]] = [{"file": name} for name in BACK_MATTER if name in pages]
+    for entry in behind:
+        if entry["file"] == "api":
+            entry["sections"] = [{"file": name} for name in pages if name.startswith("api-")]
+    parts = [
+        {"caption": part.title, "chapters": [{"file": chapter.stem} for chapter in part.chapters]}
+        for part in book.parts
+    ]
+    parts.append({"caption": "Look it up", "chapters": behind})
+    return {"format": "jb-book", "root": "index", "parts": parts}
 
 
 def configuration(book: Book) -> dict[str, Any]:
@@ -463,8 +506,16 @@ def configuration(book: Book) -> dict[str, Any]:
         "parse": {"myst_enable_extensions": ["amsmath", "dollarmath", "html_image", "linkify"]},
         "html": {"use_multitoc_numbering": False},
         "sphinx": {
-            "extra_extensions": ["sphinx-mathjax-offline", "ncourse.site"],
+            "extra_extensions": [
+                *("sphinx-mathjax-offline", "sphinx.ext.autodoc", "sphinx.ext.napoleon"),
+                "ncourse.site",
+            ],
             "config": {
+                # In docstrings a word between backticks is code.
+                "default_role": "code",
+                "autodoc_member_order": "bysource",
+                "add_module_names": False,
+                "napoleon_use_rtype": False,
                 "language": book.language,
                 "nb_ipywidgets_js": {},
                 # Claims carry their data beside their HTML; pages show the HTML.
@@ -533,4 +584,6 @@ def setup(app: Any) -> dict[str, Any]:
             listener for listener in listeners if listener.handler not in unwanted
         ]
     app.connect("doctree-read", mark_details)
+    app.connect("autodoc-process-docstring", docstring_to_rst, priority=100)
+    app.connect("autodoc-process-signature", short_signature)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

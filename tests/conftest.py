@@ -16,11 +16,10 @@ language = "en"
 src = "notebooks"
 [course]
 repository = ""
-[papers.first2020]
-label = "First 2020"
-title = "On tests"
-url = "https://doi.org/10.1/1"
-arxiv = "2001.00001"
+[[paths]]
+title = "All"
+about = "Both."
+chapters = [1, 2]
 [[parts]]
 title = "Start"
 [[parts.chapters]]
@@ -39,6 +38,18 @@ papers = ["first2020"]
 minutes = 30
 prerequisites = [1]
 objectives = ["Do d", "Do e", "Do f"]
+"""
+
+REFERENCES = """
+@article{first2020,
+  label = {First 2020},
+  author = {First, Ann Bee},
+  title = {On tests},
+  journal = {Tests 1},
+  year = {2020},
+  doi = {10.1/1},
+  eprint = {2001.00001}
+}
 """
 
 
@@ -69,9 +80,13 @@ def course(tmp_path: Path) -> Path:
     (root / "book.toml").write_text(MANIFEST)
     (root / "constraints.txt").write_text("numpy==2.0\n")
     (root / "README.md").write_text("# Small\n\n<!-- map -->\n<!-- /map -->\n")
-    (root / "notebooks" / "index.md").write_text("# Small\n\n## Chapters\n\n<!-- chapters -->\n")
+    (root / "notebooks" / "references.bib").write_text(REFERENCES)
+    index = "# Small\n\n## Chapters\n\n<!-- map -->\n<!-- /map -->\n"
+    (root / "notebooks" / "index.md").write_text(index)
     one = ["# h", "import ncourse.simplex", "# ## A section\n\nWhere $a + b$.", "print(6 * 7)"]
-    two = ["# h", "from ncourse import claims", "# ## Another section\n\n$$x^2$$", "7 * 8"]
+    numbers = 'measured={"b": 1}, control={"c": 2}'
+    claim = f'claims.claim("a", True, source="First 2020", data="d", {numbers});'
+    two = ["# h", "from ncourse import claims", "# ## Another section\n\n$$x^2$$", "7 * 8", claim]
     save_notebook(root / "notebooks" / "01-one.ipynb", one)
     save_notebook(root / "notebooks" / "02-two.ipynb", two)
     site.sync(book.load(root / "book.toml"))

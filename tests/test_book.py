@@ -1,11 +1,13 @@
 """The manifest, and what is made from it."""
 
 from pathlib import Path
+from xml.etree import ElementTree
 
 import nbformat
 import pytest
 
 from ncourse import book as books
+from ncourse import references
 from ncourse.book import ManifestError, load
 
 REPOSITORY = Path(__file__).parents[1]
@@ -39,11 +41,12 @@ WRONG = {
     "duplicate number": ("number = 2", "number = 1", ["number 1", "taken", "01-one.ipynb"]),
     "itself needed": ("prerequisites = [1]", "prerequisites = [2]", ["has 2", "not an earlier"]),
     "later needed": ("prerequisites = []", "prerequisites = [2]", ["01-one", "has 2", "move"]),
-    "unknown paper": ('["first2020"]', '["first2002"]', ["[papers.first2002]", "`first2020`"]),
+    "unknown paper": ('["first2020"]', '["first2002"]', ['"first2002"', "`first2020`", ".bib"]),
+    "unknown on a path": ("[1, 2]", "[1, 7]", ['path "All"', "has 7", "no such chapter"]),
+    "path without what it needs": ("[1, 2]", "[2]", ['path "All"', "needs chapter 1 before"]),
     "two objectives": ('["Do d", "Do e", "Do f"]', '["Do d", "Do e"]', ["2 entries", "3 to 5"]),
     "six objectives": ('["Do d", ', '["1", "2", "3", "4", ', ["6 entries", "3 to 5"]),
     "no time": ("minutes = 30", "minutes = 0", ["minutes is 0"]),
-    "arxiv": ('"2001.00001"', '"arXiv:2001.00001"', ["[papers.first2020]", '"2008.08186"']),
     "repository": ('repository = ""', 'repository = "https://x.y/z"', ['"owner/name"']),
     "not TOML": ("number = 1", "number = ", ["not valid TOML", "line"]),
 }
@@ -96,26 +99,54 @@ def test_header_of_a_chapter(course: Path) -> None:
 
 
 def test_a_paper_may_be_absent_from_arxiv(course: Path) -> None:
-    manifest = course / "book.toml"
-    manifest.write_text(manifest.read_text().replace('arxiv = "2001.00001"', 'arxiv = ""'))
-    book = load(manifest)
+    bibliography = course / "notebooks" / "references.bib"
+    text = bibliography.read_text()
+    bibliography.write_text(text.replace(",\n  eprint = {2001.00001}", ""))
+    book = load(course / "book.toml")
     row = "| Paper | [First 2020](https://doi.org/10.1/1), *On tests* |"
     assert row in books.header(book, book.chapters[1]).splitlines()
 
 
-def test_map_links_from_the_readme_and_from_the_landing_page(course: Path) -> None:
+def test_tables_between_marks(course: Path) -> None:
     book = load(course / "book.toml")
     row = "| 2 | [Two](notebooks/02-two.ipynb) | [First 2020](https://doi.org/10.1/1) | 30 |"
-    assert row in books.readme_map(book).splitlines()
+    path = "| **All.** Both. | [1](01-one.ipynb), [2](02-two.ipynb) | 50 min |"
+    assert row in books.contents(book, "notebooks/").splitlines()
     assert row.replace("notebooks/", "") in books.contents(book).splitlines()
-    readme = "before\n<!-- map -->\nstale\n<!-- /map -->\nafter\n"
-    once = books.with_map(book, readme)
+    readme = "before\n<!-- map -->\nstale\n<!-- /map -->\nafter <!-- paths --> <!-- /paths -->\n"
+    once = books.with_generated(book, readme)
     assert "stale" not in once
     assert once.startswith("before\n")
-    assert once.endswith("\nafter\n")
-    assert books.with_map(book, once) == once
-    with pytest.raises(ManifestError, match="<!-- map -->"):
-        books.with_map(book, "no marks")
+    assert path in once.splitlines()
+    assert once.endswith("<!-- /paths -->\n")
+    assert books.with_generated(book, once) == once
+    assert books.with_generated(book, "no marks") == "no marks"
+    with pytest.raises(ManifestError, match="no <!-- /map -->"):
+        books.with_generated(book, "<!-- map -->")
+
+
+def test_time_of_a_path_is_that_of_its_chapters(course: Path) -> None:
+    manifest = course / "book.toml"
+    (path,) = load(manifest).paths
+    assert path.minutes == 20 + 30
+    manifest.write_text(manifest.read_text().replace("minutes = 30", "minutes = 105"))
+    book = load(manifest)
+    assert "| 2 h 05 min |" in books.paths_table(book)
+    manifest.write_text(manifest.read_text().replace("minutes = 105", "minutes = 100"))
+    assert "| 2 h |" in books.paths_table(load(manifest))
+
+
+def test_picture_of_the_map_shows_what_needs_what(course: Path) -> None:
+    book = load(course / "book.toml")
+    picture = ElementTree.fromstring(books.map_svg(book))
+    words = [text.text for text in picture.iter("{http://www.w3.org/2000/svg}text")]
+    assert words == ["1", "One", "Start · 20 min", "2", "Two", "First 2020 · 30 min"]
+    assert books.map_alt(book) == "Map of the course. 2 needs 1."
+    arrows = [line for line in books.map_svg(book).splitlines() if " C " in line]
+    assert len(arrows) == 1
+    whole = load(REPOSITORY / "book.toml")
+    assert whole.chapter(4).prerequisites == (1, 3)
+    assert "4 needs 3," in books.map_alt(whole)  # 1 follows from 3
 
 
 def test_colab_lines_come_and_go_with_the_repository(course: Path) -> None:
@@ -141,9 +172,18 @@ def test_the_course_agrees_with_its_manifest() -> None:
         notebook = nbformat.read(book.path(chapter), as_version=4)
         hint = f"{chapter.file} differs from book.toml; run `ncourse sync`"
         assert notebook.cells[0].source == books.header(book, chapter), hint
+        for cell in notebook.cells:
+            if cell.cell_type == "markdown":
+                assert books.with_generated(book, cell.source) == cell.source, hint
+                made = references.with_references(cell.source, book.references, chapter.file)
+                assert made == cell.source, hint
         imports = next(cell for cell in notebook.cells if cell.cell_type == "code").source
         assert books.with_colab_lines(book, imports) == imports, hint
     readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
-    assert books.with_map(book, readme) == readme, "run `ncourse sync`"
+    assert books.with_generated(book, readme, "notebooks/") == readme, "run `ncourse sync`"
+    for name in ("picture", "map", "paths"):
+        assert f"<!-- {name} -->" in readme
+    picture = (book.folder / "assets" / "map.svg").read_text(encoding="utf-8")
+    assert books.map_svg(book) == picture, "run `ncourse sync`"
     on_disk = {path.name for path in book.folder.glob("*.ipynb")}
     assert on_disk == {chapter.file for chapter in book.chapters}, "a notebook outside book.toml"

@@ -101,7 +101,11 @@ def test_sync_fails_once_after_a_change(run: Callable[..., Result], course: Path
     manifest.write_text(manifest.read_text().replace('title = "Two"', 'title = "Second"'))
     result = run("sync")
     assert result.exit_code == 1
-    assert result.stdout.splitlines() == ["wrote notebooks/02-two.ipynb", "wrote README.md"]
+    assert result.stdout.splitlines() == [
+        "wrote notebooks/02-two.ipynb",
+        "wrote notebooks/assets/map.svg",
+        "wrote README.md",
+    ]
     assert run("sync").exit_code == 0
 
 

@@ -18,7 +18,9 @@ FLOORS = [
     {"papers"},
     {"plots"},
     {"scrubber", "exercises"},  # a scrubber shows figures, so it stands on plots
+    {"references"},
     {"book"},
+    {"pages"},
     {"site"},
     {"cli"},
 ]
@@ -28,7 +30,8 @@ FLOOR = {module: index for index, floor in enumerate(FLOORS) for module in floor
 ALLOWED = {("training", "plots")}
 
 COURSE_ONLY = {
-    "matplotlib", "PIL", "IPython", "ipywidgets", "nbclient", "nbformat", "rich", "typer", "yaml",
+    "matplotlib", "PIL", "IPython", "ipywidgets", "nbclient", "nbformat", "pybtex", "rich", "typer",
+    "yaml",
 }  # fmt: skip
 PLAIN_INSTALL = FLOOR["papers"]
 

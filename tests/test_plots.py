@@ -137,3 +137,22 @@ def test_scrubber_needs_alt_text_and_small_frames(monkeypatch):
     monkeypatch.setattr("ncourse.scrubber.MAX_BYTES", 1000)
     with pytest.raises(ValueError, match="kB are allowed"):
         Scrubber(draw, [1, 2], "x")
+
+
+def test_words_in_figures_are_legible_whatever_colour_they_were_given():
+    figure, panel = plots.axes()
+    words = [panel.text(0, 0, "word", color=colour) for colour in plots.COLOURS]
+    white = panel.text(0, 0, "on a dark cell", color="white")
+    plots.png(figure)
+    for word in words:
+        assert plots.contrast(word.get_color(), "white") >= 4.5
+        assert plots.contrast(word.get_color(), plots.TERMINAL) >= 4.5
+    assert white.get_color() == "white"
+    assert words[0].get_color() != words[1].get_color()
+    assert plots.contrast(plots.INK, plots.TERMINAL) >= 4.5
+
+
+def test_contrast_of_known_colours():
+    assert plots.contrast("white", "black") == pytest.approx(21)
+    assert plots.contrast("#777777", "#ffffff") == pytest.approx(4.48, abs=0.01)
+    assert plots.contrast("#767676", "#ffffff") == pytest.approx(4.54, abs=0.01)

@@ -18,6 +18,7 @@ from rich.console import Console
 
 from ncourse import site
 from ncourse.book import Book, load
+from ncourse.pages import ClaimsError
 
 Save = Callable[[Path, list[str]], None]
 
@@ -231,7 +232,7 @@ def test_outputs_go_into_the_notebooks_and_are_stable(book: Book, console: Conso
     before = [path.read_bytes() for path in paths]
     site.outputs(book, book.chapters[1:], console)
     assert paths[0].read_bytes() == before[0]
-    assert site.read(paths[1]).cells[-1].outputs[0].data["text/plain"] == "56"
+    assert site.read(paths[1]).cells[3].outputs[0].data["text/plain"] == "56"
     site.outputs(book, book.chapters, console)
     after = [path.read_bytes() for path in paths]
     site.outputs(book, book.chapters, console)
@@ -239,7 +240,7 @@ def test_outputs_go_into_the_notebooks_and_are_stable(book: Book, console: Conso
     for path in paths:
         nbformat.validate(nbformat.read(path, as_version=4))
     assert sorted(path.name for path in book.folder.iterdir()) == sorted(
-        ["01-one.ipynb", "02-two.ipynb", "index.md", "recorded"]
+        ["01-one.ipynb", "02-two.ipynb", "assets", "index.md", "recorded", "references.bib"]
     )
 
 
@@ -309,7 +310,8 @@ def test_sync_is_needed_once(course: Path) -> None:
     book = load(manifest)
     two = book.path(book.chapters[1])
     cells_before = site.read(two).cells
-    assert site.sync(book) == [two, course / "README.md"]
+    picture = book.folder / "assets" / "map.svg"
+    assert site.sync(book) == [two, picture, course / "README.md"]
     assert site.sync(book) == []
     cells = site.read(two).cells
     assert cells[0].source.startswith("# 2. Second\n")
@@ -331,9 +333,14 @@ def test_sync_adds_a_missing_header_and_colab_lines(course: Path, save: Save) ->
 
 
 def test_a_working_copy_is_never_overwritten(book: Book) -> None:
+    (book.folder / "notation.md").write_text("# Notation")
+    (book.folder / "assets" / "make.py").write_text("")
     recorded = book.folder / "recorded" / "01-seeds.json"
     recorded.write_text("[1]")
     folder = site.working_copy(book)
+    assert (folder / "notation.md").is_file()
+    assert (folder / "assets" / "map.svg").is_file()
+    assert not (folder / "assets" / "make.py").exists()
     mine = folder / "01-one.ipynb"
     assert mine.read_bytes() == book.path(book.chapters[0]).read_bytes()
     mine.write_text("my answers")
@@ -364,6 +371,10 @@ def test_build_then_nothing_to_do_then_one_page_less(
     index = page.read_text()
     assert 'href="02-two.html"' in index
     assert "First 2020" in index
+    claims = (page.parent / "claims.html").read_text()
+    assert 'href="02-two.html#claim-2-1"' in claims
+    assert 'id="claim-2-1"' in (page.parent / "02-two.html").read_text()
+    assert "On tests" in (page.parent / "references.html").read_text()
     assert (page.parent / "_sources" / "01-one.ipynb").is_file()
     for html in page.parent.glob("*.html"):
         text = html.read_text()
@@ -387,6 +398,7 @@ def test_build_then_nothing_to_do_then_one_page_less(
 
     manifest = course / "book.toml"
     head, _, _ = manifest.read_text().rpartition("[[parts.chapters]]")
+    head = head.replace("chapters = [1, 2]", "chapters = [1]")
     manifest.write_text(head.replace('repository = ""', 'repository = "me/it"'))
     book = load(manifest)
     site.sync(book)
@@ -403,6 +415,13 @@ def test_a_warning_fails_the_build_each_time(book: Book, console: Console, save:
     for _ in range(2):
         with pytest.raises(site.SiteError, match=r"01-one\.ipynb:.*nowhere"):
             site.build(book, console)
+
+
+def test_a_claim_that_is_missing_fails_the_build(book: Book, console: Console, save: Save) -> None:
+    save(book.folder / "02-two.ipynb", ["# h", "import os"])
+    site.sync(book)
+    with pytest.raises(ClaimsError, match=r"02-two\.ipynb has no claim about First 2020"):
+        site.build(book, console)
 
 
 def test_the_configuration_is_json_that_jupyter_book_accepts(book: Book) -> None:

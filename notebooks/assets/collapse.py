@@ -1,10 +1,15 @@
-"""Make collapse.png, the picture of the landing page and the README: python collapse.py."""
+"""Make the pictures of the landing page and the README: python collapse.py.
 
+`collapse.png` shows three epochs side by side, `collapse.gif` the way from the first to the last.
+"""
+
+import io
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
+from PIL import Image
 
 from ncourse import plots
 from ncourse.data import digits
@@ -16,13 +21,9 @@ run = papyan2020.train(digits(), weight_decay=5e-3, seed=0, keep=frames)
 zero = run["epoch"][run["train_error"].index(0)]
 cloud = {name: np.array(values) for name, values in papyan2020.plane(frames).items()}
 
-figure, panels = plots.axes(1, 3, width=7.8, height=2.8)
-titles = {
-    1: "epoch 1",
-    zero: f"epoch {zero}: zero training error",
-    300: "epoch 300: collapsed",
-}
-for panel, (epoch, title) in zip(panels, titles.items(), strict=True):
+
+def draw(epoch, panel):
+    """The training images of three digits at one epoch, in the plane of their class means."""
     rows = (cloud["epoch"] == epoch) & (cloud["split"] == "train")
     clouds = [
         np.stack([cloud["x"], cloud["y"]], axis=1)[rows & (cloud["label"] == k)]
@@ -34,6 +35,33 @@ for panel, (epoch, title) in zip(panels, titles.items(), strict=True):
     panel.plot(*corners[[0, 1, 2, 0]].T, color="#888888", linewidth=0.8, linestyle=":")
     for k, corner in zip(papyan2020.PLANE_CLASSES, corners, strict=True):
         panel.text(*(1.7 * corner), str(k), ha="center", va="center", weight="bold", fontsize=12)
+
+
+def save(name):
+    """Where this file lies."""
+    return Path(__file__).with_name(name)
+
+
+titles = {
+    1: "epoch 1",
+    zero: f"epoch {zero}: zero training error",
+    300: "epoch 300: collapsed",
+}
+figure, panels = plots.axes(1, 3, width=7.8, height=2.8)
+for panel, (epoch, title) in zip(panels, titles.items(), strict=True):
+    draw(epoch, panel)
     panel.set_title(title, loc="center")
-Path(__file__).with_name("collapse.png").write_bytes(plots.png(figure))
-plt.close("all")
+save("collapse.png").write_bytes(plots.png(figure))
+
+pictures = []
+for epoch in sorted({epoch for epoch, _, _ in frames}):
+    figure, panel = plots.axes(width=4.2, height=4.2)
+    draw(epoch, panel)
+    phase = "terminal phase" if epoch >= zero else "still making mistakes"
+    panel.set_title(f"epoch {epoch}: {phase}", loc="center", fontsize=12)
+    pictures.append(Image.open(io.BytesIO(plots.png(figure, dpi=110))))
+    plt.close(figure)
+hold = [1500, *[600] * (len(pictures) - 2), 3500]  # milliseconds a frame
+pictures[0].save(
+    save("collapse.gif"), save_all=True, append_images=pictures[1:], duration=hold, loop=0
+)

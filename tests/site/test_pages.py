@@ -1,6 +1,7 @@
 """The built site in a real browser: `ncourse build` first; Chromium has to be there."""
 
 import functools
+import html
 import http.server
 import os
 import re
@@ -123,6 +124,68 @@ TEXT_WITHOUT_CODE = """() => {
 }"""
 
 
+def _path(link: str) -> str:
+    return unquote(urlsplit(link).path).lstrip("/")
+
+
+@functools.cache
+def _addresses(name: str) -> set[str]:
+    """The places within a page that a link can lead to."""
+    text = (SITE / name).read_text(encoding="utf-8")
+    return {"", *(html.unescape(found) for found in re.findall(r'\sid="([^"]+)"', text))}
+
+
+# Words whose contrast with what is painted behind them is below 4.5 (3 for large ones). Colours are
+# read back from a canvas, so that any notation of CSS is understood; pictures are tested elsewhere.
+PALE_WORDS = """() => {
+  const context = document.createElement('canvas').getContext('2d', {willReadFrequently: true});
+  const seen = new Map();
+  const rgba = colour => {
+    if (!seen.has(colour)) {
+      context.clearRect(0, 0, 1, 1);
+      context.fillStyle = colour;
+      context.fillRect(0, 0, 1, 1);
+      const [r, g, b, a] = context.getImageData(0, 0, 1, 1).data;
+      seen.set(colour, [r, g, b, a / 255]);
+    }
+    return seen.get(colour);
+  };
+  const over = (top, under) => [0, 1, 2].map(i => top[i] * top[3] + under[i] * (1 - top[3]));
+  const behind = one => {
+    const layers = [];
+    for (let at = one; at; at = at.parentElement) {
+      const paint = rgba(getComputedStyle(at).backgroundColor);
+      if (paint[3] > 0) layers.push(paint);
+      if (paint[3] === 1) break;
+    }
+    return layers.reverse().reduce((under, top) => over(top, under), [255, 255, 255]);
+  };
+  const light = colour => {
+    const [r, g, b] = colour.map(value => value / 255).map(
+      value => value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4);
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b + 0.05;
+  };
+  const pale = new Set();
+  const walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (walk.nextNode()) {
+    const one = walk.currentNode.parentElement;
+    if (!walk.currentNode.textContent.trim() || one.closest('script, style, title, svg, noscript'))
+      continue;
+    if (!one.checkVisibility({checkOpacity: true, checkVisibilityCSS: true})) continue;
+    const style = getComputedStyle(one);
+    const under = behind(one);
+    const [a, b] = [light(over(rgba(style.color), under)), light(under)];
+    const contrast = Math.max(a, b) / Math.min(a, b);
+    const size = parseFloat(style.fontSize);
+    const large = size >= 24 || (size >= 18.66 && style.fontWeight >= 700);
+    if (contrast < (large ? 3 : 4.5))
+      pale.add(`${contrast.toFixed(2)} <${one.tagName.toLowerCase()} class="${one.className}"> ` +
+        walk.currentNode.textContent.trim().slice(0, 40));
+  }
+  return [...pale];
+}"""
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("name", PAGES)
 def test_page(visit: Visit, server: str, name: str, scheme: str) -> None:
@@ -147,6 +210,15 @@ def test_page(visit: Visit, server: str, name: str, scheme: str) -> None:
     )
     assert raw == [], "formulas that are not rendered"
 
+    assert page.evaluate(PALE_WORDS) == []
+    links = page.eval_on_selector_all("a[href]", "all => all.map(one => one.href)")
+    inside = {link for link in links if link.startswith(server)}
+    missing = [link for link in inside if not (SITE / _path(link)).exists()]
+    assert missing == []
+    places = {link for link in inside if "#" in link and _path(link).endswith(".html")}
+    lost = [link for link in places if urlsplit(link).fragment not in _addresses(_path(link))]
+    assert lost == []
+
     assert visit.faults == []
 
 
@@ -156,17 +228,29 @@ def test_page_opened_as_a_file(visit: Visit, name: str) -> None:
     assert visit.faults == []
 
 
-@pytest.mark.parametrize("name", PAGES)
-def test_links_within_the_site_lead_somewhere(visit: Visit, server: str, name: str) -> None:
-    page = _open(visit, f"{server}/{name}")
-    links = page.eval_on_selector_all("a[href]", "all => all.map(one => one.href)")
-    inside = {link for link in links if link.startswith(server)}
-    missing = [link for link in inside if not (SITE / _path(link)).exists()]
-    assert missing == []
+def test_pale_words_are_noticed(visit: Visit) -> None:
+    visit.page.set_content(
+        '<body style="background:#fff"><p style="color:#767676">enough</p>'
+        '<p style="color:#777">too pale</p><p style="color:rgba(0,0,0,.4)">veiled</p>'
+        '<div style="background:#000"><p style="color:#222">dark</p></div></body>'
+    )
+    pale = visit.page.evaluate(PALE_WORDS)
+    assert [line.split("> ")[1] for line in pale] == ["too pale", "veiled", "dark"]
 
 
-def _path(link: str) -> str:
-    return unquote(urlsplit(link).path).lstrip("/")
+def test_a_claim_leads_to_its_cell(visit: Visit, server: str) -> None:
+    page = _open(visit, f"{server}/claims.html")
+    cards = page.locator(".nc-claim-entry")
+    links = page.locator(".nc-claim-entry > a")
+    assert cards.count() == links.count() > 100
+    for word in ("Measured", "Control", "Source", "Data"):
+        assert page.locator(".nc-claim-entry b", has_text=word).count() >= cards.count()
+    words = cards.nth(30).locator(".nc-claim").inner_text()
+    links.nth(30).click()
+    place = page.locator(f"#{urlsplit(page.url).fragment}")
+    assert place.is_visible()
+    assert place.inner_text() == words
+    assert visit.faults == []
 
 
 def test_every_slider_moves_by_mouse_and_by_keyboard(visit: Visit, server: str) -> None:

@@ -1,0 +1,261 @@
+"""Pages of the site that are made and not written: claims, references, the package's interface.
+
+Each is made from what it is about: claims from the executed notebooks, references from the
+bibliography, the interface from docstrings. So none of them can say something else than its source.
+"""
+
+import html
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from nbformat import NotebookNode
+
+from ncourse.book import Book, Chapter
+from ncourse.claims import CLAIM_MIME
+
+PACKAGE = Path(__file__).parent
+BACK_MATTER = (
+    *("claims", "notation", "glossary", "refresher", "data-sets", "references", "api", "changelog"),
+)
+"""The pages behind the chapters, in order; those that are not written by hand are made here."""
+
+
+class ClaimsError(Exception):
+    """A chapter asserts less than the course promises; the message says which and what."""
+
+
+# --- claims -------------------------------------------------------------------------------------
+
+
+def claims_of(notebook: NotebookNode) -> list[dict[str, Any]]:
+    """What an executed notebook asserts, in order; claims that are only reported are left out."""
+    return [data[CLAIM_MIME] for data in _claim_outputs(notebook)]
+
+
+def _claim_outputs(notebook: NotebookNode) -> Iterator[dict[str, Any]]:
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            data = output.get("data", {})
+            if data.get(CLAIM_MIME, {}).get("binding"):
+                yield data
+
+
+def missing_claims(chapter: Chapter, notebook: NotebookNode) -> list[str]:
+    """What a chapter owes: a claim about each of its papers, data and a control for each claim."""
+    claims = claims_of(notebook)
+    sources = " ".join(claim["source"] for claim in claims)
+    owed = [
+        f"{chapter.file} has no claim about {paper.label}"
+        for paper in chapter.papers
+        if paper.label not in sources
+    ]
+    for claim in claims:
+        owed += [
+            f"{chapter.file}: no {name} for the claim: {claim['text']}"
+            for name in ("control", "measured", "source", "data")
+            if not claim.get(name)
+        ]
+    return owed
+
+
+def with_anchors(chapter: Chapter, notebook: NotebookNode) -> None:
+    """Give each claim of a notebook the address that the page of claims links to (in place)."""
+    for index, data in enumerate(_claim_outputs(notebook), start=1):
+        name = _anchor(chapter, index)
+        data["text/html"] = data["text/html"].replace("<div ", f'<div id="{name}" ', 1)
+
+
+def _anchor(chapter: Chapter, index: int) -> str:
+    return f"claim-{chapter.number}-{index}"
+
+
+def claims_page(book: Book, notebooks: Sequence[NotebookNode]) -> str:
+    """All claims of the executed notebooks (one for each chapter, in order), as Markdown.
+
+    Raises:
+        ClaimsError: if a chapter has no claim about one of its papers, or a claim lacks what was
+            measured, its control, its source or its data.
+    """
+    owed = [
+        line
+        for chapter, notebook in zip(book.chapters, notebooks, strict=True)
+        for line in missing_claims(chapter, notebook)
+    ]
+    if owed:
+        raise ClaimsError("\n".join(owed))
+    total = sum(len(claims_of(notebook)) for notebook in notebooks)
+    lines = [
+        "# Everything that was claimed",
+        "",
+        f"{total} claims in {len(book.chapters)} chapters, read from the notebooks after they were "
+        "run; nothing on this page was typed. Each names its threshold, what was measured, the "
+        "control in which a condition was taken away, where the statement comes from, and the "
+        "data. A number links to the cell that asserts it. Where the source is *this course*, the "
+        "statement is ours, and its proof or measurement is in that chapter; what a chapter says "
+        "of a paper is only what that paper is known to say.",
+        "",
+        "| | Chapter | Claims |",
+        "|---|---|---:|",
+    ]
+    numbered = list(zip(book.chapters, notebooks, strict=True))
+    lines += [
+        f"| {chapter.number} | [{chapter.title}]({chapter.file}) | {len(claims_of(notebook))} |"
+        for chapter, notebook in numbered
+    ]
+    for chapter, notebook in numbered:
+        papers = "; ".join(f"[{paper.label}]({paper.url})" for paper in chapter.papers)
+        lines += ["", f"## {chapter.heading}", "", papers, ""]
+        for index, data in enumerate(_claim_outputs(notebook), start=1):
+            address = f"{chapter.stem}.html#{_anchor(chapter, index)}"
+            name = f"Claim {chapter.number}.{index}"
+            card = re.sub(r' id="[^"]*"', "", data["text/html"], count=1)
+            lines += [
+                f'<div class="nc-claim-entry"><a href="{html.escape(address)}">{name}</a>{card}'
+                "</div>",
+                "",
+            ]
+    return "\n".join(lines)
+
+
+# --- references ---------------------------------------------------------------------------------
+
+
+def references_page(book: Book) -> str:
+    """Every work of the bibliography, and the chapters whose text links to it, as Markdown."""
+    texts = {chapter: book.path(chapter).read_text(encoding="utf-8") for chapter in book.chapters}
+    lines = [
+        "# References",
+        "",
+        "Every work that the course cites, with the chapters that cite it. As BibTeX: "
+        "`notebooks/references.bib`.",
+        "",
+    ]
+    for work in sorted(book.references.values(), key=lambda work: work.label.casefold()):
+        citing = [
+            f"[{chapter.number}]({chapter.file})"
+            for chapter, text in texts.items()
+            if work.url in text or (work.arxiv and work.arxiv in text)
+        ]
+        where = f" Chapter {', '.join(citing)}." if citing else ""
+        lines.append(f"- {work.line}.{where}")
+    return "\n".join(lines) + "\n"
+
+
+# --- the interface of the package ---------------------------------------------------------------
+
+INTERFACE = {
+    "geometry": ("Geometry and measurement", ("simplex", "metrics", "claims")),
+    "training": (
+        "Data, networks, training",
+        ("data", "models", "training", "ufm", "continual"),
+    ),
+    "figures": ("Figures and exercises", ("plots", "scrubber", "exercises")),
+    "papers": (
+        "Papers",
+        tuple(f"papers.{path.stem}" for path in sorted((PACKAGE / "papers").glob("[a-z]*.py"))),
+    ),
+}
+"""Name of a page -> its title and its modules."""
+
+
+def api_pages() -> dict[str, str]:
+    """Name -> Markdown of the pages of the package's interface, and of `api`, the page above them.
+
+    Sphinx's autodoc fills them in from the docstrings.
+    """
+    lines = [
+        "# The package",
+        "",
+        "Made from the docstrings of `ncourse`. Rows are vectors: features are `(N, d)`, class "
+        "means and the classifier's weight `(K, d)`.",
+    ]
+    pages = {}
+    for name, (title, modules) in INTERFACE.items():
+        lines += ["", f"## {title}", ""]
+        page = [f"# {title}"]
+        for module in modules:
+            lines.append(f"- [`ncourse.{module}`](api-{name}.md): {_first_line(module)}")
+            page += [
+                *("", f"## ncourse.{module}", ""),
+                *("```{eval-rst}", f".. automodule:: ncourse.{module}", "   :members:", "```"),
+            ]
+        pages[f"api-{name}"] = "\n".join(page) + "\n"
+    return {"api": "\n".join(lines) + "\n", **pages}
+
+
+def _first_line(module: str) -> str:
+    """The first line of a module's docstring, without importing the module."""
+    import ast
+
+    path = PACKAGE.joinpath(*module.split("."))
+    path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+    docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+    return " ".join(docstring.split("\n\n")[0].split())
+
+
+def short_signature(
+    app: Any, what: str, name: str, obj: Any, options: Any, signature: str, returns: str
+) -> tuple[str | None, str | None]:
+    """A signature without the modules of its types (Sphinx: `autodoc-process-signature`)."""
+    short = (text and re.sub(r"~?\b(?:\w+\.)+(?=[A-Z])", "", text) for text in (signature, returns))
+    first, second = (text and text.replace("~", "") for text in short)
+    return first, second
+
+
+_TABLE = re.compile(r"^\s*\|.*\|\s*$")
+
+
+def docstring_to_rst(
+    app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]
+) -> None:
+    """Turn a docstring into what Sphinx reads: our tables are Markdown, our bars are norms.
+
+    Sphinx calls this (`autodoc-process-docstring`) before it reads the sections.
+    """
+    made: list[str] = []
+    rows: list[str] = []
+    fenced = False
+    for line in [*lines, ""]:
+        if line.strip().startswith("```"):
+            fenced = not fenced
+            made += ["", f"{_indent(line)}.. code-block:: python", ""] if fenced else [""]
+        elif fenced:
+            made.append(f"   {line}")
+        elif _TABLE.match(line):
+            rows.append(line)
+        else:
+            made += _list_table(rows)
+            rows = []
+            made.append(line if line.lstrip().startswith((">>>", "...")) else _escaped(line))
+    lines[:] = made
+
+
+def _indent(line: str) -> str:
+    return line[: len(line) - len(line.lstrip())]
+
+
+def _list_table(rows: list[str]) -> list[str]:
+    """A Markdown table (a head, a rule, rows) as reStructuredText."""
+    if not rows:
+        return []
+    space = _indent(rows[0])
+    made = ["", f"{space}.. list-table::", f"{space}   :header-rows: 1", ""]
+    for row in (rows[0], *rows[2:]):
+        cells = row.strip()[1:-1].split(" | ")  # a bar without spaces is part of a formula
+        for index, cell in enumerate(cells):
+            mark = "* -" if index == 0 else "  -"
+            made.append(f"{space}   {mark} {_escaped(cell.strip())}")
+    return [*made, ""]
+
+
+def _escaped(line: str) -> str:
+    """Outside backticks and emphasis, bars, stars and final underscores mean themselves."""
+    parts = re.split(r"(`[^`]*`|(?<!\w)\*[\w -]+\*(?!\w))", line)
+    parts[::2] = (re.sub(r"([|*])|(?<=\w)_(?=\W|$)", _backslash, part) for part in parts[::2])
+    return "".join(parts)
+
+
+def _backslash(match: re.Match[str]) -> str:
+    return "\\" + match[0]

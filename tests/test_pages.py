@@ -1,0 +1,177 @@
+"""Pages that are made: claims, references, the interface; and those written beside them."""
+
+import doctest
+import importlib
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_notebook, new_output
+
+from ncourse import pages
+from ncourse.book import Book, load
+from ncourse.claims import Claim
+from ncourse.pages import ClaimsError
+
+REPOSITORY = Path(__file__).parents[1]
+NOTEBOOKS = REPOSITORY / "notebooks"
+
+
+@pytest.fixture
+def book(course: Path) -> Book:
+    return load(course / "book.toml")
+
+
+def notebook(*claims: Claim) -> nbformat.NotebookNode:
+    outputs = [new_output("display_data", claim._repr_mimebundle_()) for claim in claims]
+    return new_notebook(cells=[new_code_cell("require(claims)", outputs=outputs)])
+
+
+def made(source: str = "First 2020, Theorem 1", **changes: object) -> Claim:
+    arguments = {"measured": {"x": 0.125}, "control": {"y": 7.0}, "data": "digits", **changes}
+    return Claim("x < 1 & <b>", True, source=source, **arguments)  # type: ignore[arg-type]
+
+
+def test_every_claim_is_on_the_page_with_a_link_to_its_cell(book: Book) -> None:
+    runs = [notebook(made("This course")), notebook(made(), made(), made(binding=False))]
+    for chapter, run in zip(book.chapters, runs, strict=True):
+        pages.with_anchors(chapter, run)
+    page = pages.claims_page(book, runs)
+    assert "3 claims in 2 chapters" in page
+    assert re.findall(r'href="(\S+)">(Claim \S+)</a>', page) == [
+        ("01-one.html#claim-1-1", "Claim 1.1"),
+        ("02-two.html#claim-2-1", "Claim 2.1"),
+        ("02-two.html#claim-2-2", "Claim 2.2"),
+    ]
+    for part in ("x: 0.125", "y: 7", "First 2020, Theorem 1", "digits", "x &lt; 1 &amp; &lt;b&gt;"):
+        assert page.count(part) >= 2, part
+    assert 'id="' not in page  # an address belongs to one place
+    html = [output.data["text/html"] for output in runs[1].cells[0].outputs]
+    assert 'id="claim-2-1"' in html[0]
+    assert 'id="claim-2-2"' in html[1]
+    assert "id=" not in html[2]
+
+
+@pytest.mark.parametrize(
+    ("claims", "message"),
+    [
+        ([], "02-two.ipynb has no claim about First 2020"),
+        ([made("This course")], "02-two.ipynb has no claim about First 2020"),
+        ([made(binding=False)], "02-two.ipynb has no claim about First 2020"),
+        ([made(data="")], "02-two.ipynb: no data for the claim: x < 1"),
+    ],
+)
+def test_a_chapter_that_owes_a_claim_is_refused(
+    book: Book, claims: list[Claim], message: str
+) -> None:
+    with pytest.raises(ClaimsError, match=re.escape(message)):
+        pages.claims_page(book, [notebook(), notebook(*claims)])
+
+
+def test_a_claim_without_a_control_is_refused(book: Book) -> None:
+    run = notebook(made())
+    run.cells[0].outputs[0].data[pages.CLAIM_MIME]["control"] = {}
+    with pytest.raises(ClaimsError, match="no control for the claim"):
+        pages.claims_page(book, [notebook(), run])
+
+
+def test_chapters_of_the_course_owe_nothing() -> None:
+    book = load(REPOSITORY / "book.toml")
+    owed = [
+        line
+        for chapter in book.chapters
+        for line in pages.missing_claims(chapter, nbformat.read(book.path(chapter), as_version=4))
+    ]
+    assert owed == []
+
+
+def test_references_name_the_chapters_that_cite_them(book: Book) -> None:
+    page = pages.references_page(book)
+    (line,) = [line for line in page.splitlines() if line.startswith("- ")]
+    assert line.startswith("- A. B. First, *On tests*, Tests 1, 2020. [doi:10.1/1]")
+    assert line.endswith(" Chapter [2](02-two.ipynb).")
+
+
+def test_interface_has_every_module_that_a_reader_imports() -> None:
+    made = pages.api_pages()
+    text = "\n".join(made.values())
+    papers = [path.stem for path in (REPOSITORY / "ncourse" / "papers").glob("[a-z]*.py")]
+    notebooks = "\n".join(path.read_text(encoding="utf-8") for path in NOTEBOOKS.glob("*.ipynb"))
+    imported = set(re.findall(r"from ncourse\.(\w+) import", notebooks)) - {"papers"}
+    for module in imported | {f"papers.{paper}" for paper in papers}:
+        assert f".. automodule:: ncourse.{module}\n" in text, module
+        assert f"- [`ncourse.{module}`](api-" in made["api"]
+
+
+def test_everything_public_has_a_docstring_and_is_documented_where_it_is_defined() -> None:
+    for page in pages.api_pages().values():
+        for name in re.findall(r"automodule:: (\S+)", page):
+            module = importlib.import_module(name)
+            for public in getattr(module, "__all__", []):
+                thing = getattr(module, public)
+                if callable(thing):
+                    assert thing.__doc__, f"{name}.{public}"
+                    assert thing.__module__ == name, f"{name}.{public}"
+
+
+def test_docstrings_become_restructured_text() -> None:
+    lines = [
+        "One *word* and |W|^2, `|code|`, x_ .",
+        "",
+        "| field | formula |",
+        "|---|---|",
+        "| nc3 | |W/|W| - M||^2 |",
+        "",
+        ">>> a | b_",
+        "```python",
+        "a = b | c",
+        "```",
+    ]
+    pages.docstring_to_rst(None, "function", "f", None, None, lines)
+    text = "\n".join(lines)
+    assert text.startswith("One *word* and \\|W\\|^2, `|code|`, x\\_ .\n")
+    assert "   * - nc3\n     - \\|W/\\|W\\| - M\\|\\|^2\n" in text
+    assert "list-table" in text
+    assert "---" not in text
+    assert ">>> a | b_" in text
+    assert ".. code-block:: python\n\n   a = b | c" in text
+
+
+def test_examples_of_the_refresher_run() -> None:
+    failures, tried = doctest.testfile(str(NOTEBOOKS / "refresher.md"), module_relative=False)
+    assert tried >= 10
+    assert failures == 0
+
+
+def test_notation_gives_a_symbol_one_meaning() -> None:
+    text = (NOTEBOOKS / "notation.md").read_text(encoding="utf-8")
+    common, _, _ = text.partition("## The four numbers")
+    rows = re.findall(r"^\| (\$.+?) \|", common, re.MULTILINE)
+    symbols = [symbol for row in rows for symbol in re.findall(r"\$([^$]+)\$", row)]
+    assert len(symbols) == len(set(symbols)) > 25
+    own = re.findall(r"^\| \$(\w)\$ \|", text.partition("## Letters")[2], re.MULTILINE)
+    assert own
+    assert not set(own) & set(symbols)
+
+
+def test_glossary_is_in_order_and_names_chapters_that_exist() -> None:
+    text = (NOTEBOOKS / "glossary.md").read_text(encoding="utf-8")
+    entries = re.findall(r"^\*\*(.+?)\*\* \((\d[^)]*)\)\.|^\*\*(.+?)\*\* \((.+?)\)", text, re.M)
+    words = [first or other for first, _, other, _ in entries]
+    assert len(words) > 30
+    assert words == sorted(words, key=str.casefold)
+    chapters = {chapter.number for chapter in load(REPOSITORY / "book.toml").chapters}
+    for _, numbers, _, others in entries:
+        for number in re.findall(r"\b\d+\b", numbers or others):
+            assert int(number) in chapters
+
+
+def test_links_of_the_written_pages_lead_somewhere() -> None:
+    made = {"claims.md", "references.md", "changelog.md", *(f"{p}.md" for p in pages.api_pages())}
+    for path in NOTEBOOKS.glob("*.md"):
+        text = path.read_text(encoding="utf-8")
+        for target in re.findall(r"\]\(([^)\s]+)\)", text):
+            if not target.startswith("http"):
+                place = target.split("#")[0]
+                assert place in made or (NOTEBOOKS / place).is_file(), f"{path.name}: {target}"
