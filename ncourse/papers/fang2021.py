@@ -44,6 +44,7 @@ EPOCHS = 120
 
 FANG = "Fang et al. 2021 (thresholds are the course's)"
 COURSE = "This course, beside Fang et al. 2021 (thresholds for digits)"
+FREE = "free features; no data set"
 
 
 def experiment(scale: str = "laptop", *, seed: int = 0, data: Dataset | None = None) -> Outcome:
@@ -265,6 +266,7 @@ def claims(tables: Mapping[str, Table]) -> tuple[Claim, ...]:
             {"R = 10": model[10]["minority"], "R = 30": model[30]["minority"]},
             FANG,
             {"R = 1": model[1]["minority"], "majority at R = 30": model[30]["majority"]},
+            data=FREE,
         ),
         Claim(
             "They merge at a finite imbalance: at R = 13 the cosine is at least 0.9999, at R = 12 "
@@ -273,6 +275,7 @@ def claims(tables: Mapping[str, Table]) -> tuple[Claim, ...]:
             {"R = 13": model[13]["minority"]},
             FANG,
             {"R = 12": model[12]["minority"]},
+            data=FREE,
         ),
         Claim(
             "A network with constrained norms does the same: within 0.02 of −1/9 at R = 1, rising "

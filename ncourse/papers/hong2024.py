@@ -64,6 +64,7 @@ TOLERANCE = 1e-6
 
 HONG = "Hong and Ling 2024"
 COURSE = "This course, proof in chapter 5"
+MIXTURE = f"Gaussian mixtures: {NUM_CLASSES} classes of {SAMPLES} training samples"
 MEASURED = "This course, measured"
 
 
@@ -864,6 +865,7 @@ def _claims_of_programmes(tables: Mapping[str, Table]) -> tuple[Claim, ...]:
             {"greatest share, d < n": below, "least share, d >= N": above},
             f"{COURSE}; in between: measured",
             {f"share at d = 30, SNR {snr:g}": share for snr, share in between.items()},
+            data=MIXTURE,
         ),
         Claim(
             "At SNR 0 the share of feasible classes follows P(Binomial((K-1)n, 1/2) <= d-n) within "
@@ -873,6 +875,7 @@ def _claims_of_programmes(tables: Mapping[str, Table]) -> tuple[Claim, ...]:
             {"largest difference": off},
             f"{COURSE}, from Wendel 1962",
             {"without the equations": naive},
+            data=MIXTURE,
         ),
         Claim(
             "The d at which half of the mixtures can collapse falls with the SNR, by 15 or more "
@@ -882,6 +885,7 @@ def _claims_of_programmes(tables: Mapping[str, Table]) -> tuple[Claim, ...]:
             {"at SNR 0": lines[0], "at SNR 8": lines[-1], "largest rise": rise},
             f"{HONG} (the condition depends on dimension, sample size and SNR); measured here",
             {"at SNR 8, shuffled labels": shuffled},
+            data=MIXTURE,
         ),
         Claim(
             "d = 10, three layers: behind a frozen random layer of width 2N every mixture can "
@@ -891,6 +895,7 @@ def _claims_of_programmes(tables: Mapping[str, Table]) -> tuple[Claim, ...]:
             {"share, width 2N": widest, "greatest share below N": fewer},
             f"{HONG} (three layers: a wide first layer is enough); which width: this course",
             {"greatest share, width up to n": narrow},
+            data=MIXTURE,
         ),
     )
 
@@ -926,6 +931,7 @@ def _claims_of_training(tables: Mapping[str, Table]) -> tuple[Claim, ...]:
             {"least gap of a trained network": least, "largest gap of a certificate": built},
             COURSE,
             {"certificate below the wrong floor": wrong_floor},
+            data=MIXTURE,
         ),
         Claim(
             "SNR 4, every network right on all training samples: where the programme is feasible "
@@ -944,6 +950,7 @@ def _claims_of_training(tables: Mapping[str, Table]) -> tuple[Claim, ...]:
                 "least gap, infeasible": min(net["gap"] for net in no),
                 "least NC1, infeasible": min(net["nc1"] for net in no),
             },
+            data=MIXTURE,
         ),
         Claim(
             "Where the programme is infeasible, 128 units in place of 8 change the gap by at most "
@@ -952,6 +959,7 @@ def _claims_of_training(tables: Mapping[str, Table]) -> tuple[Claim, ...]:
             {"least ratio of gaps": min(ratios), "greatest": max(ratios)},
             f"{HONG} (two layers: the condition does not involve the width); the gaps: measured",
             {"least ratio of gaps, d = 16 over 30": data},
+            data=MIXTURE,
         ),
         Claim(
             "Feasible data where training sticks: at SNR 0 and with shuffled labels the gap stays "
@@ -967,6 +975,7 @@ def _claims_of_training(tables: Mapping[str, Table]) -> tuple[Claim, ...]:
             },
             f"{COURSE}; that training sticks: measured",
             {"gap, SNR 4": free["gap"]},
+            data=MIXTURE,
         ),
         Claim(
             "Images, two layers: with 20 samples per class feasible and NC1 at most 1e-8, with 60 "
@@ -989,6 +998,7 @@ def _claims_of_training(tables: Mapping[str, Table]) -> tuple[Claim, ...]:
             {"greatest NC1": exact, "test accuracy, SNR 0": levels[0.0]["accuracy"]},
             f"{HONG} (collapse with bad generalisation at low SNR); measured here",
             {"least test accuracy, SNR >= 1": min(row["trained_accuracy"] for row in trained)},
+            data=MIXTURE,
         ),
         Claim(
             "Even loss and NC1 together do not fix the test accuracy: at SNR 1 certificate and "
@@ -1000,6 +1010,7 @@ def _claims_of_training(tables: Mapping[str, Table]) -> tuple[Claim, ...]:
             {"test accuracy, certificate": levels[1.0]["accuracy"]},
             MEASURED,
             {"test accuracy, trained": levels[1.0]["trained_accuracy"]},
+            data=MIXTURE,
         ),
         Claim(
             "Three layers, images with shuffled labels: feasible, and the certificate has NC1 at "

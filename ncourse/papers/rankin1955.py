@@ -217,6 +217,7 @@ def claims(tables: Mapping[str, Table]) -> tuple[Claim, ...]:
             {"least distance above −1/(K−1)": above},
             RANKIN,
             {"least distance above −1/K": above_wrong},
+            data="random starts on spheres; no data set",
         ),
         Claim(
             "Points that repel end at cosine −1/(K−1) within 1e-6, from each of 20 random starts, "
@@ -225,6 +226,7 @@ def claims(tables: Mapping[str, Table]) -> tuple[Claim, ...]:
             {"largest deviation, d ≥ K−1": arrived},
             MEASURED,
             {"least deviation, d = K−2": no_room},
+            data="random starts on spheres; no data set",
         ),
         Claim(
             "Three strictly convex repulsions end at the simplex within 1e-6. A push proportional "
@@ -236,6 +238,7 @@ def claims(tables: Mapping[str, Table]) -> tuple[Claim, ...]:
             {f"deviation, {name}": pushed[name] for name in ("1/s", "exp(-s)", "1/sqrt(s)")},
             MEASURED,
             {"deviation, proportional": pushed["1"], "its sum": centre["1"]},
+            data="random starts on spheres; no data set",
         ),
         Claim(
             "With K > d+1 points no largest cosine found is below 0; for each K ≤ d+1 the best of "
@@ -244,6 +247,7 @@ def claims(tables: Mapping[str, Table]) -> tuple[Claim, ...]:
             {"least largest cosine, K > d+1": beyond},
             RANKIN,
             {"greatest of them, K ≤ d+1": within},
+            data="random starts on spheres; no data set",
         ),
         Claim(
             "The nearest simplex is as far as the closed form says, within 1e-9, and nearer than "
@@ -262,6 +266,7 @@ def claims(tables: Mapping[str, Table]) -> tuple[Claim, ...]:
             {"largest deviation of the cosine": turn},
             COURSE,
             {"mean cosine with a fresh simplex": fresh},
+            data="random simplices in 24 dimensions; no data set",
         ),
     )
 

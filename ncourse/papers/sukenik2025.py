@@ -757,6 +757,7 @@ def _certificate(runs: Sequence[list[dict]]) -> Claim:
         {"least gap": min(gaps), "networks": len(gaps)},
         f"{COURSE}, proof in chapter 8",
         {"gap without LayerNorm": max(bare)},
+        data="all data sets of the experiment",
     )
 
 
@@ -855,6 +856,7 @@ def _transformer_claim(
         {"gap ratio": gap, "NC1 ratio": nc1},
         f"{SUKENIK}, Theorem 4.3 (Transformers); the numbers: {COURSE}",
         {"NC1 ratio, two layers": control},
+        data=f"{text}: 25 training samples a class",
     )
 
 
@@ -872,6 +874,7 @@ def _induction_claim(runs: Sequence[list[dict]]) -> Claim:
         {"NC1 ratio": fall, "accuracy, one block": induction_[1]["accuracy"]},
         f"{COURSE}, measured",
         {"NC1 ratio, letters": control, "accuracy, one block": letters_[1]["accuracy"]},
+        data="made-up sequences of key-value pairs: 100 sequences, 4 classes",
     )
 
 

@@ -71,6 +71,8 @@ __all__ = [
 
 WANG = "Wang et al. 2025"
 COURSE = "This course"
+GEOMETRY = "random simplices in 64 dimensions; no data set"
+DIGITS = "digits: 1,400 training samples, 10 classes"
 SECOND_HAND = f"{WANG}, as summarised second-hand"
 
 
@@ -567,6 +569,7 @@ def _growth_claims(table: Table) -> list[Claim]:
             {"largest deviation": max(table["deviation"])},
             f"{WANG} (the growth); the closed form: {COURSE}",
             {"without the root, least deviation": min(table["rootless"])},
+            data=GEOMETRY,
         ),
         Claim(
             "growing attains the greatest possible agreement with the old vertices to 1e-6; none "
@@ -575,6 +578,7 @@ def _growth_claims(table: Table) -> list[Claim]:
             {"attained / bound, least": min(attained)},
             f"{COURSE}, proof in chapter 9",
             {"random / bound, greatest": max(drawn)},
+            data=GEOMETRY,
         ),
     ]
 
@@ -647,6 +651,7 @@ def _digits_claims(tables: Sequence[Table], margin: Mapping[str, float], which: 
             {"final, ProNC": final["ProNC"], "anytime, ProNC": anytime["ProNC"]},
             f"{SECOND_HAND}; digits: {COURSE}",
             {"final, ER": final["ER"], "anytime, ER": anytime["ER"]},
+            data=DIGITS,
         ),
         Claim(
             f"digits: a tuned fixed simplex ties ProNC in final accuracy, within {margin['tie']}; "
@@ -656,6 +661,7 @@ def _digits_claims(tables: Sequence[Table], margin: Mapping[str, float], which: 
             {"final, ProNC": final["ProNC"], "final, fixed and tuned": final[tuned]},
             f"{COURSE}, a negative result",
             {"anytime, ProNC": anytime["ProNC"], "anytime, fixed and tuned": anytime[tuned]},
+            data=DIGITS,
         ),
     ]
 

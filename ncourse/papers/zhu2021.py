@@ -70,6 +70,7 @@ ENERGY = 1.0  # mean ||w||^2 of a fixed classifier
 
 ZHU = "Zhu et al. 2021"
 COURSE = "This course, proof in chapter 4"
+FREE = "free features; no data set"
 MEASURED = "This course, measured"
 
 
@@ -453,6 +454,7 @@ def claims(tables: Mapping[str, Table]) -> tuple[Claim, ...]:
             {"relative error": error["cross-entropy"], "cosine off": deviation["cross-entropy"]},
             f"{ZHU} (simplex ETFs are the global minimisers); closed form: this course",
             {"relative error without n": wrong["cross-entropy"]},
+            data=FREE,
         ),
         Claim(
             "MSE: without a bias 20 starts end at an orthogonal frame, with a free bias at a "
@@ -467,6 +469,7 @@ def claims(tables: Mapping[str, Table]) -> tuple[Claim, ...]:
             },
             f"{COURSE}; beside Tirer & Bruna 2022",
             {"relative error, exchanged": min(wrong[case] for case in mse)},
+            data=FREE,
         ),
         Claim(
             "From 1.01 times λ* = 1/(K√n) on the solver ends at zero (norm of W at most 1e-3); at "
@@ -475,6 +478,7 @@ def claims(tables: Mapping[str, Table]) -> tuple[Claim, ...]:
             {"largest norm above λ*": above},
             COURSE,
             {"least norm below λ*": below},
+            data=FREE,
         ),
         Claim(
             "Squared norms of W and H follow the formula within 0.1 % over four decades of λ and "
@@ -483,6 +487,7 @@ def claims(tables: Mapping[str, Table]) -> tuple[Claim, ...]:
             {"worst relative error": error_norms},
             f"{ZHU} (norms, as recalled); formula: this course",
             {"least error without n": without_n},
+            data=FREE,
         ),
         Claim(
             "The Hessian has an eigenvalue of −0.001 or less at the origin and at the critical "
@@ -491,6 +496,7 @@ def claims(tables: Mapping[str, Table]) -> tuple[Claim, ...]:
             {f"least, {row['point']}": row["least"] for row in saddles},
             f"{ZHU} (all other critical points are strict saddles)",
             {"least, optimum": bent["optimum"]["least"]},
+            data=FREE,
         ),
         Claim(
             "At those saddles the least eigenvalue is λ − ‖G‖₂, G the gradient in the logits, "
@@ -499,6 +505,7 @@ def claims(tables: Mapping[str, Table]) -> tuple[Claim, ...]:
             {"largest difference": formula},
             "This course: an eigenvalue by proof in chapter 4; that it is the least, measured",
             {"with the Frobenius norm": frobenius},
+            data=FREE,
         ),
         Claim(
             "With d = 1 and d = 2 all 20 starts end exactly where the full model has its saddle of "
@@ -510,6 +517,7 @@ def claims(tables: Mapping[str, Table]) -> tuple[Claim, ...]:
             {"distance from the saddle's loss": stuck},
             MEASURED,
             {"gap with room": max(row["greatest"] for row in roomy)},
+            data=FREE,
         ),
         Claim(
             "A nudge of 1e-3 off the origin or off the saddles of rank 1 and 2 is enough to reach "
@@ -519,6 +527,7 @@ def claims(tables: Mapping[str, Table]) -> tuple[Claim, ...]:
             {"gap after a nudge": max(row["greatest"] for row in nudged)},
             f"{ZHU} (strict saddles can be escaped)",
             {"gap without": min(row["saddle"] for row in nudged)},
+            data=FREE,
         ),
         Claim(
             "Gradient descent from a small simplex stays symmetric to 1e-12 at every step and "
@@ -533,6 +542,7 @@ def claims(tables: Mapping[str, Table]) -> tuple[Claim, ...]:
             },
             f"{COURSE}; for MSE and gradient flow, Mixon, Parshall, Pi 2020",
             {"from a random start": max(row["deviation"] for row in crooked)},
+            data=FREE,
         ),
         Claim(
             "A fixed simplex with d = 64 loses at most 1.5 % test accuracy on one seed; with d = K "
