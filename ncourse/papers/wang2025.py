@@ -72,7 +72,7 @@ __all__ = [
 WANG = "Wang et al. 2025"
 COURSE = "This course"
 GEOMETRY = "random simplices in 64 dimensions; no data set"
-DIGITS = "digits: 1,400 training samples, 10 classes"
+IMAGES = "digits: 1,400 training samples, 10 classes"
 SECOND_HAND = f"{WANG}, as summarised second-hand"
 
 
@@ -651,7 +651,7 @@ def _digits_claims(tables: Sequence[Table], margin: Mapping[str, float], which: 
             {"final, ProNC": final["ProNC"], "anytime, ProNC": anytime["ProNC"]},
             f"{SECOND_HAND}; digits: {COURSE}",
             {"final, ER": final["ER"], "anytime, ER": anytime["ER"]},
-            data=DIGITS,
+            data=IMAGES,
         ),
         Claim(
             f"digits: a tuned fixed simplex ties ProNC in final accuracy, within {margin['tie']}; "
@@ -661,7 +661,7 @@ def _digits_claims(tables: Sequence[Table], margin: Mapping[str, float], which: 
             {"final, ProNC": final["ProNC"], "final, fixed and tuned": final[tuned]},
             f"{COURSE}, a negative result",
             {"anytime, ProNC": anytime["ProNC"], "anytime, fixed and tuned": anytime[tuned]},
-            data=DIGITS,
+            data=IMAGES,
         ),
     ]
 
