@@ -339,9 +339,14 @@ def colab_lines(book: Book) -> str:
     )
 
 
+def without_colab_lines(source: str) -> str:
+    """The source of an import cell without the lines that act on Colab alone."""
+    return _COLAB_LINES.sub("", source)
+
+
 def with_colab_lines(book: Book, source: str) -> str:
     """The source of an import cell with the Colab lines of this manifest, whatever it had."""
-    source = _COLAB_LINES.sub("", source)
+    source = without_colab_lines(source)
     lines = colab_lines(book)
     return f"{lines}\n\n{source}" if lines else source
 

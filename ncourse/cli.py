@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 try:
     import typer
@@ -25,6 +25,9 @@ except ModuleNotFoundError as error:
 from ncourse.book import Book, Chapter, ManifestError, load
 from ncourse.pages import ClaimsError
 from ncourse.references import CitationError
+
+if TYPE_CHECKING:
+    from ncourse.assignments import Task
 
 app = typer.Typer(
     help="The neural collapse course: read it, build it, test it.",
@@ -159,6 +162,137 @@ def record(
     recording.save(out)
     for outcome in recording.outcomes:
         console.print(str(outcome), highlight=False)
+
+
+@app.command()
+def assign(
+    chapter: Annotated[int, typer.Argument(metavar="NN", help="The chapter.")],
+    out: Annotated[Path, typer.Option(help="The folder to write to.")],
+    exercises: Annotated[str, typer.Option(help='Only these, e.g. "5.1,5.3".')] = "",
+    due: Annotated[str, typer.Option(help="The date to print.")] = "",
+    no_solutions: Annotated[
+        bool, typer.Option("--no-solutions", help="Turn `hint` and `solution` off, for marks.")
+    ] = False,
+) -> None:
+    """Make an assignment from a chapter: a notebook with some of its exercises."""
+    from ncourse import assignments, site
+
+    book = _book()
+    (chosen,) = _chapters(book, [chapter])
+    try:
+        notebook = assignments.assignment(
+            book, chosen, _names(exercises), due=due, solutions=not no_solutions
+        )
+    except assignments.AssignmentError as error:
+        raise _fail(str(error)) from None
+    path = out / f"assignment-{chosen.number:02d}.ipynb"
+    if path.exists():
+        raise _fail(f"{path} is there already; move it, or name another folder with --out")
+    site.write(notebook, path)
+    console.print(f"wrote {path}", highlight=False, soft_wrap=True)
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+@app.command()
+def grade(
+    submissions: Annotated[list[Path], typer.Argument(help="Notebooks, or folders of them.")],
+    out: Annotated[Path, typer.Option(help="The CSV file to write.")],
+    feedback: Annotated[
+        Path | None, typer.Option(help="A folder for one Markdown file a student.")
+    ] = None,
+    exercises: Annotated[
+        str, typer.Option(help="Those that count; without it, those of the assignment.")
+    ] = "",
+    seconds: Annotated[float, typer.Option(help="For one exercise of one student.")] = 20.0,
+    megabytes: Annotated[int, typer.Option(help="Of memory for one exercise.")] = 2000,
+    seed: Annotated[int, typer.Option(help="Of the hidden data.")] = 0,
+) -> None:
+    """Check the answers in students' notebooks, each student's in a process with limits.
+
+    Only functions that answer an exercise are run. This limits accidents and is no sandbox: grade
+    what you do not trust inside a container.
+    """
+    from ncourse import grading
+
+    book = _book()
+    try:
+        paths = grading.collect(submissions)
+        names = _names(exercises) or grading.asked_for(paths)
+    except (FileNotFoundError, ValueError) as error:
+        raise _fail(str(error)) from None
+    tasks = _tasks(book, names)
+    read = [grading.read(path, tasks, student=student) for path, student in grading.students(paths)]
+    with console.status(f"checking {len(read)} notebooks"):
+        limits = grading.Limits(seconds=seconds, megabytes=megabytes)
+        grading.grade(read, tasks, limits=limits, seed=seed)
+    grading.write_csv(out, read, tasks)
+    if feedback is not None:
+        grading.write_feedback(feedback, read, tasks)
+    table = Table("Exercise", "Points", "Solved by")
+    for task in tasks:
+        solved = grading.totals(read, tasks)[task.exercise]
+        table.add_row(task.exercise, str(task.points), f"{solved} of {len(read)}")
+    console.print(table)
+    console.print(f"wrote {out}", highlight=False, soft_wrap=True)
+
+
+def _tasks(book: Book, names: list[str]) -> "list[Task]":
+    """The exercises with these names, by chapter."""
+    from ncourse import assignments
+
+    try:
+        numbers = sorted({int(name.partition(".")[0]) for name in names})
+    except ValueError:
+        raise _fail(f"{', '.join(names)}: exercises are named like 5.1") from None
+    found: list[assignments.Task] = []
+    for chapter in _chapters(book, numbers) if numbers else []:
+        here = [name for name in names if name.startswith(f"{chapter.number}.")]
+        try:
+            found += assignments.tasks(book, chapter, here)
+        except assignments.AssignmentError as error:
+            raise _fail(str(error)) from None
+    return found
+
+
+@app.command()
+def progress(
+    folder: Annotated[
+        Path | None, typer.Argument(help="Of your notebooks; my-course if not given.")
+    ] = None,
+) -> None:
+    """Show which exercises of your notebooks are solved; nothing leaves this machine."""
+    from ncourse import assignments, grading
+
+    book = _book()
+    folder = folder or book.root / "my-course"
+    if not folder.is_dir():
+        raise _fail(f"{folder} is no folder; `ncourse lab` makes my-course")
+    rows = []
+    for chapter in book.chapters:
+        path = folder / chapter.file
+        if path.is_file():
+            tasks = assignments.tasks(book, chapter)
+            one = grading.read(path, tasks)
+            grading.grade([one], tasks, hidden_seeds=0)
+            rows.append((chapter, tasks, one))
+    if not rows:
+        raise _fail(f"there is no notebook of the course in {folder}")
+    table = Table("", "Chapter", "Exercises", "Solved")
+    signs = {"solved": "✓", "not yet": "✗", "fault": "✗"}
+    for chapter, tasks, one in rows:
+        states = {name: result.state for name, result in one.results.items()}
+        marks = " ".join(
+            f"{t.exercise} {signs.get(states.get(t.exercise, ''), '○')}" for t in tasks
+        )
+        solved = sum(state == "solved" for state in states.values())
+        table.add_row(
+            str(chapter.number), chapter.title, one.problem or marks, f"{solved} of {len(tasks)}"
+        )
+    console.print(table)
+    console.print("✓ solved   ✗ not yet   ○ not attempted")
 
 
 @app.command()

@@ -20,7 +20,8 @@ FLOORS = [
     {"scrubber", "exercises"},  # a scrubber shows figures, so it stands on plots
     {"references"},
     {"book"},
-    {"pages"},
+    {"pages", "assignments"},
+    {"grading"},
     {"site"},
     {"cli"},
 ]

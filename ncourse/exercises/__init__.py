@@ -31,6 +31,7 @@ __all__ = [
     "check",
     "exercise",
     "find",
+    "graded",
     "hint",
     "solution",
     "wrong_kind",
@@ -99,6 +100,17 @@ class Feedback:
 
 
 _hints_shown: dict[str, int] = {}
+_graded = False
+
+
+def graded(on: bool = True) -> None:
+    """From here on: no hints, no solutions, and a wrong answer stays what it is.
+
+    For assignments. It keeps solutions from being shown by accident; whoever looks into the files
+    of the package finds them.
+    """
+    global _graded
+    _graded = on
 
 
 def exercise(name: str) -> Callable[[Answer], Answer]:
@@ -115,7 +127,7 @@ def exercise(name: str) -> Callable[[Answer], Answer]:
     def decorate(answer: Answer) -> Answer:
         feedback = check(asked, answer)
         _display(feedback)
-        return answer if feedback.state == "solved" else asked.reference
+        return answer if feedback.state == "solved" or _graded else asked.reference
 
     return decorate
 
@@ -123,12 +135,9 @@ def exercise(name: str) -> Callable[[Answer], Answer]:
 def check(asked: Exercise, answer: Answer) -> Feedback:
     """Try the rungs in order; the first that fails gives the message."""
     if _is_stub(answer):
-        return Feedback(
-            asked.name,
-            "not attempted",
-            f'Replace the `...` by your answer. hint("{asked.name}") helps; the cells below work '
-            "without it.",
-        )
+        helps = f' hint("{asked.name}") helps; the cells below work without it.'
+        message = "Replace the `...` by your answer." + ("" if _graded else helps)
+        return Feedback(asked.name, "not attempted", message)
     expected = list(inspect.signature(asked.reference).parameters)
     given = list(inspect.signature(answer).parameters)
     if given != expected:
@@ -145,16 +154,25 @@ def check(asked: Exercise, answer: Answer) -> Feedback:
 
 
 def hint(name: str) -> None:
-    """Print the next of the exercise's three hints; after the third they start again."""
+    """Print the next of the exercise's three hints; after the third they start again.
+
+    After `graded()` it only says that hints are off.
+    """
     asked = find(name)
+    if _graded:
+        print("Hints are off in this assignment.")
+        return
     shown = _hints_shown.get(name, 0) % 3
     _hints_shown[name] = shown + 1
     print(f"Hint {shown + 1} of 3: {asked.hints[shown]}")
 
 
 def solution(name: str) -> None:
-    """Print the reference answer and why it works."""
+    """Print the reference answer and why it works; after `graded()` only that it is off."""
     asked = find(name)
+    if _graded:
+        print("Solutions are off in this assignment.")
+        return
     source = textwrap.dedent(inspect.getsource(asked.reference))
     print(f"{source}\n# {asked.why}")
 

@@ -196,13 +196,13 @@ def _decisions(answer: Answer) -> str | None:
         _inner_product: "You take the mean with the largest inner product, not the nearest one. "
         "They differ as soon as means have different lengths.",
     }
+    truth = mismatch(features, labels, logits)
+    if math.isclose(float(value), truth, abs_tol=1e-5):
+        return None
     for wrong, message in near.items():
         if math.isclose(float(value), wrong(features, labels, logits), abs_tol=1e-5):
             return message
-    truth = mismatch(features, labels, logits)
-    if not math.isclose(float(value), truth, abs_tol=1e-5):
-        return f"On three overlapping clouds you get {float(value):.4g}; it is {truth:.4g}."
-    return None
+    return f"On three overlapping clouds you get {float(value):.4g}; it is {truth:.4g}."
 
 
 # 3.4 ----------------------------------------------------------------------------------------------

@@ -253,16 +253,16 @@ def _bounds_the_margin(answer: Answer) -> str | None:
         _as_a_length: "You take a norm. That bounds features of length 1; here each entry may go "
         "up to 1 by itself, so the positive entries add up.",
     }
+    truth = margin_bound(*arguments)
+    if math.isclose(float(value), truth, rel_tol=1e-6):
+        return None
     for wrong, message in near.items():
         if math.isclose(float(value), wrong(*arguments), rel_tol=1e-6):
             return message
-    truth = margin_bound(*arguments)
-    if not math.isclose(float(value), truth, rel_tol=1e-6):
-        return (
-            f"For a random classifier you get {float(value):.4g}; it is {truth:.4g}. Which h with "
-            "entries in [0, 1] makes <w_k − Σ p_l w_l, h> largest?"
-        )
-    return None
+    return (
+        f"For a random classifier you get {float(value):.4g}; it is {truth:.4g}. Which h with "
+        "entries in [0, 1] makes <w_k − Σ p_l w_l, h> largest?"
+    )
 
 
 def _holds_for_the_programme(answer: Answer) -> str | None:

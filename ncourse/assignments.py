@@ -1,0 +1,177 @@
+"""Assignments: some exercises of a chapter as a notebook of their own, made when asked for."""
+
+import ast
+import inspect
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import nbformat
+from nbformat import NotebookNode
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+from ncourse.book import Book, Chapter, colab_lines, without_colab_lines
+from ncourse.exercises import find
+
+__all__ = ["AssignmentError", "Task", "assignment", "tasks"]
+
+HEADING = re.compile(r"^### Exercise (\d+\.\d+) · (\d+) min · (●○○|●●○|●●●)$", re.MULTILINE)
+METADATA = "ncourse_assignment"
+
+
+class AssignmentError(ValueError):
+    """What was asked for cannot be made; the message says what there is."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """One exercise as its chapter sets it.
+
+    Attributes:
+        exercise: its name, e.g. "5.1".
+        minutes: that it takes.
+        level: "●○○", "●●○" or "●●●".
+        text: what is asked, in Markdown, without the heading.
+        stub: the cell to fill in.
+        imports: what the chapter imports, and an answer may use.
+    """
+
+    exercise: str
+    minutes: int
+    level: str
+    text: str
+    stub: str
+    imports: str
+
+    @property
+    def points(self) -> int:
+        """What it is worth: a point a minute."""
+        return self.minutes
+
+
+def tasks(book: Book, chapter: Chapter, exercises: Sequence[str] = ()) -> list[Task]:
+    """The chapter's exercises in order; only those named, if any are.
+
+    Raises:
+        AssignmentError: for a name that the chapter does not have.
+    """
+    notebook = nbformat.read(book.path(chapter), as_version=4)
+    code = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
+    found: dict[str, Task] = {}
+    for cell in notebook.cells:
+        if cell.cell_type != "markdown":
+            continue
+        parts = HEADING.split(cell.source)
+        for name, minutes, level, text in zip(*(parts[i::4] for i in (1, 2, 3, 4)), strict=True):
+            (stub,) = (source for source in code if f'@exercise("{name}")' in source)
+            text = re.split(r"^#", text, maxsplit=1, flags=re.MULTILINE)[0].strip()
+            found[name] = Task(name, int(minutes), level, text, stub, _imports(code[0]))
+    unknown = [name for name in exercises if name not in found]
+    if unknown:
+        raise AssignmentError(
+            f"chapter {chapter.number} has no exercise {', '.join(unknown)}; it has "
+            f"{', '.join(found)}"
+        )
+    return [task for name, task in found.items() if not exercises or name in exercises]
+
+
+def _imports(source: str) -> str:
+    """The import statements of a chapter's first cell that do not act on Colab alone."""
+    body = ast.parse(without_colab_lines(source)).body
+    nodes = [node for node in body if isinstance(node, ast.Import | ast.ImportFrom)]
+    return "\n".join(
+        ast.unparse(node)
+        for node in nodes
+        if not (isinstance(node, ast.ImportFrom) and node.module == "ncourse.exercises")
+    )
+
+
+def _needed(chosen: Sequence[Task]) -> list[str]:
+    """Of the chapter's imports those of other packages, and of ours what these answers may need."""
+    answers = "\n".join(inspect.getsource(find(task.exercise).reference) for task in chosen)
+    lines = []
+    for node in ast.parse(chosen[0].imports).body:
+        assert isinstance(node, ast.Import | ast.ImportFrom)
+        ours = isinstance(node, ast.ImportFrom) and (node.module or "").startswith("ncourse")
+        if not ours or any(
+            re.search(rf"\b{alias.asname or alias.name}\b", answers) for alias in node.names
+        ):
+            lines.append(ast.unparse(node))
+    return lines
+
+
+def assignment(
+    book: Book,
+    chapter: Chapter,
+    exercises: Sequence[str] = (),
+    *,
+    due: str = "",
+    solutions: bool = True,
+) -> NotebookNode:
+    """A notebook with these exercises of a chapter: texts, points and stubs.
+
+    Args:
+        book: the course.
+        chapter: whose exercises to set.
+        exercises: their names; all if empty.
+        due: the date to print; a line to fill in if empty.
+        solutions: whether `hint` and `solution` work in it. Without them an answer that fails is
+            not replaced by the course's either.
+
+    Raises:
+        AssignmentError: for an exercise that the chapter does not have.
+    """
+    chosen = tasks(book, chapter, exercises)
+    total = sum(task.points for task in chosen)
+    minutes = sum(task.minutes for task in chosen)
+    title = f"""# Assignment: {chapter.title}
+
+| | |
+|---|---|
+| Name | |
+| Due | {due or "…"} |
+| Exercises | {len(chosen)}, {total} points, about {minutes} minutes |
+
+Replace the `...` in each cell by your answer and run the cell: it says *solved*, or what is not yet
+right. Keep the names and arguments of the functions, and put everything that an answer needs inside
+it, imports too. Other cells are yours. Hand in this file."""
+    if not solutions:
+        title += "\n\nIn this assignment `hint` and `solution` are off."
+    names = "exercise, graded" if not solutions else "exercise, hint, solution"
+    first = "\n".join([*_needed(chosen), f"from ncourse.exercises import {names}"])
+    first += "\n\ngraded()" if not solutions else ""
+    install = colab_lines(book)
+    cells = [
+        new_markdown_cell(title, id="title"),
+        new_code_cell(f"{install}\n\n{first}" if install else first, id="imports"),
+    ]
+    for task in chosen:
+        key = task.exercise.replace(".", "-")
+        heading = f"## Exercise {task.exercise} · {task.points} points · {task.level}"
+        text = re.sub(r"^\*Objective \d\.\*\s*", "", task.text)
+        cells.append(new_markdown_cell(f"{heading}\n\n{text}", id=f"text-{key}"))
+        cells.append(new_code_cell(task.stub, id=f"answer-{key}"))
+        if solutions:
+            cells.append(new_code_cell(f'hint("{task.exercise}")', id=f"hint-{key}"))
+    metadata = {
+        "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+        "language_info": {"name": "python"},
+        METADATA: {"exercises": [task.exercise for task in chosen]},
+    }
+    return new_notebook(cells=cells, metadata=metadata)
+
+
+def set_by(notebook: NotebookNode) -> list[str]:
+    """The exercises that an assignment notebook sets; empty for any other notebook.
+
+    Names that are no exercises are left out: a notebook comes back from a student.
+    """
+    entry = notebook.metadata.get(METADATA)
+    names = entry.get("exercises") if isinstance(entry, dict) else None
+    known = []
+    for name in names if isinstance(names, list) else []:
+        try:
+            known.append(find(str(name)).name)
+        except KeyError:
+            continue
+    return known
