@@ -272,6 +272,53 @@ def _crowded(answer: Answer) -> str | None:
     return None
 
 
+# 1.6 ----------------------------------------------------------------------------------------------
+def least_energy(num_points, push):
+    """Pairs times the push at the mean squared distance of the simplex, by Jensen's inequality."""
+    pairs = num_points * (num_points - 1) / 2
+    return pairs * push(2 * num_points / (num_points - 1))
+
+
+def _each_pair_twice(num_points, push):
+    return 2 * least_energy(num_points, push)
+
+
+def _orthogonal_distance(num_points, push):
+    return num_points * (num_points - 1) / 2 * push(2.0)
+
+
+def _distance_not_squared(num_points, push):
+    pairs = num_points * (num_points - 1) / 2
+    return pairs * push(math.sqrt(2 * num_points / (num_points - 1)))
+
+
+def _over_all_pairs(num_points, push):
+    return num_points * (num_points - 1) / 2 * push(2 * (num_points - 1) / num_points)
+
+
+def _bounds_the_energy(answer: Answer) -> str | None:
+    near = {
+        _each_pair_twice: "You count every pair twice. The sum runs over i < j: K(K − 1)/2 pairs.",
+        _orthogonal_distance: "2 is the squared distance of *orthogonal* unit vectors. The mean "
+        "can be larger: the squared distances add up to at most K².",
+        _distance_not_squared: "`push` is a function of the *squared* distance.",
+        _over_all_pairs: "K² is the sum over pairs i < j, and there are K(K − 1)/2 of them. You "
+        "divide by K²/2.",
+    }
+    for num_points in (3, 5, 10):
+        value = answer(num_points, lambda x: 1 / x**2)
+        if message := wrong_number(value):
+            return message
+        truth = least_energy(num_points, lambda x: 1 / x**2)
+        if math.isclose(float(value), truth, rel_tol=1e-9):
+            continue
+        for wrong, message in near.items():
+            if math.isclose(float(value), wrong(num_points, lambda x: 1 / x**2), rel_tol=1e-9):
+                return message
+        return f"For K = {num_points} and push 1/x² it is {truth:.5g}; yours is {float(value):.5g}."
+    return None
+
+
 EXERCISES = (
     Exercise(
         "1.1",
@@ -365,6 +412,27 @@ EXERCISES = (
         (
             Mistake(_repeat_axes, "two of yours are the same"),
             Mistake(_random_points, "0 can be reached"),
+        ),
+    ),
+    Exercise(
+        "1.6",
+        2,
+        least_energy,
+        (_bounds_the_energy,),
+        (
+            "Write out Σ_{i<j} ‖x_i − x_j‖² for unit vectors, with the length of their sum in it.",
+            "It is K² − ‖Σ x_i‖², so at most K². The mean over K(K − 1)/2 pairs is at most "
+            "2K/(K − 1).",
+            "A convex function of the mean is at most the mean of the function (Jensen), and push "
+            "decreases: pairs times push(2K/(K − 1)).",
+        ),
+        "The simplex attains it, since all its squared distances are 2K/(K − 1). With a strictly "
+        "convex push nothing else does: then all distances must be equal and the sum zero.",
+        (
+            Mistake(_each_pair_twice, "every pair twice"),
+            Mistake(_orthogonal_distance, "*orthogonal* unit vectors"),
+            Mistake(_distance_not_squared, "*squared* distance"),
+            Mistake(_over_all_pairs, "divide by K²/2"),
         ),
     ),
 )

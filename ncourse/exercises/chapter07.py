@@ -303,6 +303,98 @@ def _reaches_target(answer: Answer) -> str | None:
     return None
 
 
+# 7.5 ----------------------------------------------------------------------------------------------
+def mean_field_features(inner, outer, inputs):
+    """The mean over particles of their outer weights times their activations."""
+    return torch.tanh(inputs @ inner.T) @ outer / len(inner)
+
+
+def _summed(inner, outer, inputs):
+    return torch.tanh(inputs @ inner.T) @ outer
+
+
+def _usual_scaling(inner, outer, inputs):
+    return torch.tanh(inputs @ inner.T) @ outer / math.sqrt(len(inner))
+
+
+def _without_activation(inner, outer, inputs):
+    return inputs @ inner.T @ outer / len(inner)
+
+
+def _averages_over_particles(answer: Answer) -> str | None:
+    arguments = (_random(8, 4, seed=0), _random(8, 3, seed=1), _random(5, 4, seed=2))
+    value = answer(*(each.clone() for each in arguments))
+    if message := wrong_kind(value, (5, 3)):
+        return message
+    if _close(value, mean_field_features(*arguments)):
+        return None
+    near = {
+        _summed: "You add up the particles. Their number must not matter: take the mean.",
+        _usual_scaling: "You divide by √P, the usual scaling, in which wide networks stop moving. "
+        "Mean-field divides by P.",
+        _without_activation: "The activation tanh is missing.",
+    }
+    return _first_match(value, arguments, near) or "On random weights your features are wrong."
+
+
+def _copies_change_nothing(answer: Answer) -> str | None:
+    inner, outer, inputs = _random(6, 4, seed=3), _random(6, 3, seed=4), _random(5, 4, seed=5)
+    once = answer(inner.clone(), outer.clone(), inputs.clone())
+    twice = answer(torch.cat([inner, inner]), torch.cat([outer, outer]), inputs.clone())
+    if not _close(once, twice):
+        return "Twice the same particles must give the same features; yours change."
+    return None
+
+
+# 7.6 ----------------------------------------------------------------------------------------------
+def normalised_imbalance(outer, weight):
+    """Distance of the outer weights' second moment from the nearest multiple of WᵀW."""
+    moment = outer.T @ outer / len(outer)
+    product = weight.T @ weight
+    factor = (moment * product).sum() / product.square().sum()
+    distance = torch.linalg.matrix_norm(moment - factor * product, 2)
+    return (distance / torch.linalg.matrix_norm(moment, 2)).item()
+
+
+def _with_factor_one(outer, weight):
+    moment, product = outer.T @ outer / len(outer), weight.T @ weight
+    distance = torch.linalg.matrix_norm(moment - product, 2)
+    return (distance / torch.linalg.matrix_norm(moment, 2)).item()
+
+
+def _not_normalised(outer, weight):
+    moment = outer.T @ outer / len(outer)
+    return normalised_imbalance(outer, weight) * torch.linalg.matrix_norm(moment, 2).item()
+
+
+def _in_frobenius(outer, weight):
+    moment, product = outer.T @ outer / len(outer), weight.T @ weight
+    factor = (moment * product).sum() / product.square().sum()
+    return ((moment - factor * product).norm() / moment.norm()).item()
+
+
+def _off_balance(answer: Answer) -> str | None:
+    arguments = (_random(9, 4, seed=6), _random(2, 4, seed=7))
+    value = answer(*(each.clone() for each in arguments))
+    if message := wrong_number(value):
+        return message
+    truth = normalised_imbalance(*arguments)
+    if math.isclose(float(value), truth, rel_tol=1e-5):
+        return None
+    near = {
+        _with_factor_one: "You compare with WᵀW itself. Balance is up to a factor: take the "
+        "multiple of WᵀW that is nearest (in Frobenius norm).",
+        _not_normalised: "Divide by the norm of the second moment, or the number changes when the "
+        "outer weights grow.",
+        _in_frobenius: "You measure in the Frobenius norm. Only the factor is chosen in it; the "
+        "two norms of the ratio are spectral, `torch.linalg.matrix_norm(…, 2)`.",
+    }
+    for wrong, message in near.items():
+        if math.isclose(float(value), wrong(*arguments), rel_tol=1e-5):
+            return message
+    return f"On random weights it is {truth:.4g}; yours is {float(value):.4g}."
+
+
 EXERCISES = (
     Exercise(
         "7.1",
@@ -385,6 +477,41 @@ EXERCISES = (
             Mistake(_without_shrinking, "eats from the denominator"),
             Mistake(_without_half, "factor ½"),
             Mistake(_upside_down, "Yours grows"),
+        ),
+    ),
+    Exercise(
+        "7.5",
+        1,
+        mean_field_features,
+        (_averages_over_particles, _copies_change_nothing),
+        (
+            "Particle j gives every sample a number, tanh(u_j · x), and with it the vector a_j.",
+            "All numbers at once are tanh(X Uᵀ), (N, P); times the outer weights, (P, d).",
+            "torch.tanh(inputs @ inner.T) @ outer, divided by the number of particles.",
+        ),
+        "Copy every particle and nothing changes: only their distribution counts. That is what "
+        "lets the width go to infinity.",
+        (
+            Mistake(_summed, "take the mean"),
+            Mistake(_usual_scaling, "the usual scaling"),
+            Mistake(_without_activation, "activation tanh"),
+        ),
+    ),
+    Exercise(
+        "7.6",
+        5,
+        normalised_imbalance,
+        (_off_balance,),
+        (
+            "The second moment is E[a aᵀ] = outer.T @ outer / P, (d, d). Compare it with WᵀW.",
+            "The nearest multiple c WᵀW has c = <moment, WᵀW> / ‖WᵀW‖² with the sum of products.",
+            "Then spectral norm of the difference over spectral norm of the moment.",
+        ),
+        "0 is balance, 1 is nothing in common. A network can have NC1 near 0 and this near ½.",
+        (
+            Mistake(_with_factor_one, "up to a factor"),
+            Mistake(_not_normalised, "Divide by the norm"),
+            Mistake(_in_frobenius, "Frobenius norm"),
         ),
     ),
 )

@@ -248,6 +248,49 @@ def _continues(answer: Answer) -> str | None:
     )
 
 
+# 8.5 ----------------------------------------------------------------------------------------------
+def conflicting_pairs(inputs, labels):
+    """Pairs of equal inputs with different labels."""
+    same = (inputs[:, None] == inputs).all(2)
+    return int((same & (labels[:, None] != labels)).sum()) // 2
+
+
+def _both_ways(inputs, labels):
+    return 2 * conflicting_pairs(inputs, labels)
+
+
+def _all_copies(inputs, labels):
+    same = (inputs[:, None] == inputs).all(2)
+    return (int(same.sum()) - len(inputs)) // 2
+
+
+def _in_some_coordinate(inputs, labels):
+    same = (inputs[:, None] == inputs).any(2)
+    return int((same & (labels[:, None] != labels)).sum()) // 2
+
+
+def _finds_conflicts(answer: Answer) -> str | None:
+    inputs = torch.tensor([[0.0, 1], [0, 1], [2, 1], [2, 3], [2, 3], [4, 5], [4, 5]])
+    labels = torch.tensor([0, 1, 1, 2, 2, 0, 1])
+    value = answer(inputs.clone(), labels.clone())
+    if message := wrong_number(value):
+        return message
+    near = {
+        _both_ways: "You count every pair twice, as (i, j) and as (j, i).",
+        _all_copies: "You count copies that agree about their label as well. They do no harm.",
+        _in_some_coordinate: "Your inputs are equal in *some* coordinate. A network can tell them "
+        "apart: they must be equal in all.",
+    }
+    for wrong, message in near.items():
+        if int(value) == wrong(inputs, labels):
+            return message
+    if int(value) != conflicting_pairs(inputs, labels):
+        return f"Two pairs conflict in a small example; you find {int(value)}."
+    if int(answer(inputs[2:4].clone(), labels[2:4].clone())) != 0:
+        return "Two different inputs with different labels are no conflict."
+    return None
+
+
 EXERCISES = (
     Exercise(
         "8.1",
@@ -327,6 +370,24 @@ EXERCISES = (
             Mistake(_two_points, "uses all"),
             Mistake(_half_logarithm, "not of the depths"),
             Mistake(_assumed_rate, "Measure it"),
+        ),
+    ),
+    Exercise(
+        "8.5",
+        5,
+        conflicting_pairs,
+        (_finds_conflicts,),
+        (
+            "Which inputs does a network have to treat alike? Those that are equal everywhere.",
+            "`(inputs[:, None] == inputs).all(2)` is (N, N); compare the labels the same way.",
+            "Count the entries where inputs agree and labels do not, and halve the number.",
+        ),
+        "The theorem needs 0: equal inputs have equal features at every depth, so two labels on "
+        "one input keep NC1 away from 0 however deep the network is.",
+        (
+            Mistake(_both_ways, "every pair twice"),
+            Mistake(_all_copies, "agree about their label"),
+            Mistake(_in_some_coordinate, "*some* coordinate"),
         ),
     ),
 )

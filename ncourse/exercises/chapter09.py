@@ -324,6 +324,55 @@ def _at_the_ends(answer: Answer) -> str | None:
     return None
 
 
+# 9.5 ----------------------------------------------------------------------------------------------
+def forgotten(accuracy):
+    """Mean over old tasks of the best accuracy so far minus the last one."""
+    tasks = len(accuracy)
+    lost = [max(row[j] for row in accuracy[j:]) - accuracy[-1][j] for j in range(tasks - 1)]
+    return sum(lost) / len(lost)
+
+
+def _since_learned(accuracy):
+    tasks = len(accuracy)
+    return sum(accuracy[j][j] - accuracy[-1][j] for j in range(tasks - 1)) / (tasks - 1)
+
+
+def _with_the_last_task(accuracy):
+    return forgotten(accuracy) * (len(accuracy) - 1) / len(accuracy)
+
+
+def _of_the_means(accuracy):
+    means = [sum(row[: t + 1]) / (t + 1) for t, row in enumerate(accuracy)]
+    return max(means) - means[-1]
+
+
+def _measures_forgetting(answer: Answer) -> str | None:
+    accuracy = [
+        [0.9, 0.0, 0.0, 0.0],
+        [0.95, 0.8, 0.0, 0.0],
+        [0.6, 0.85, 0.7, 0.0],
+        [0.5, 0.6, 0.6, 1.0],
+    ]
+    value = answer([list(row) for row in accuracy])
+    if message := wrong_number(value):
+        return message
+    near = {
+        _since_learned: "You start from the accuracy right after the task. A task may get better "
+        "later: take its best.",
+        _with_the_last_task: "You count the last task too. Nothing could forget it yet: the mean "
+        "is over the T − 1 old ones.",
+        _of_the_means: "You compare means over tasks. New tasks hide the loss on old ones: take "
+        "the difference for each task first.",
+    }
+    for wrong, message in near.items():
+        if math.isclose(float(value), wrong(accuracy), rel_tol=1e-6):
+            return message
+    truth = forgotten(accuracy)
+    if not math.isclose(float(value), truth, rel_tol=1e-6):
+        return f"For a small matrix it is {truth:.4g}; yours is {float(value):.4g}."
+    return None
+
+
 EXERCISES = (
     Exercise(
         "9.1",
@@ -406,6 +455,24 @@ EXERCISES = (
             Mistake(_next_measured, "first *measured*"),
             Mistake(_linear_in_size, "logarithm"),
             Mistake(_last_if_never, "math.inf"),
+        ),
+    ),
+    Exercise(
+        "9.5",
+        4,
+        forgotten,
+        (_measures_forgetting,),
+        (
+            "What was the best that the learner ever did on task j, and what does it do now?",
+            "Column j of the matrix from row j on holds all accuracies on task j.",
+            "max over rows j to T of accuracy[t][j], minus accuracy[T][j]; mean over j < T.",
+        ),
+        "Forgetting is blind to what was never learned: a learner that does nothing forgets "
+        "nothing. So it stands beside final accuracy, never alone.",
+        (
+            Mistake(_since_learned, "take its best"),
+            Mistake(_with_the_last_task, "T − 1 old ones"),
+            Mistake(_of_the_means, "means over tasks"),
         ),
     ),
 )
