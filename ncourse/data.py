@@ -7,6 +7,7 @@ pixels divided by their largest possible value and the mean training image subtr
 import gzip
 import hashlib
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -107,6 +108,47 @@ class Dataset:
         generator = torch.Generator().manual_seed(seed)
         labels = torch.randint(0, self.num_classes, self.labels.shape, generator=generator)
         return replace(self, name=f"{self.name}, random labels", labels=labels)
+
+    def with_label_noise(self, share: float, *, seed: int) -> "Dataset":
+        """The same samples, a share of the training labels replaced by another class's each.
+
+        Raises:
+            ValueError: if the share is not between 0 and 1.
+        """
+        if not 0 <= share <= 1:
+            raise ValueError(f"share is {share}; expected a number from 0 to 1")
+        generator = torch.Generator().manual_seed(seed)
+        size = self.labels.shape
+        chosen = torch.randperm(len(self.labels), generator=generator)
+        chosen = chosen[: round(share * len(chosen))]
+        shift = torch.randint(1, self.num_classes, size, generator=generator)
+        labels = self.labels.clone()
+        labels[chosen] = (labels[chosen] + shift[chosen]) % self.num_classes
+        return replace(self, name=f"{self.name}, {share:.0%} label noise", labels=labels)
+
+    def only(self, classes: Sequence[int]) -> "Dataset":
+        """The samples of some classes, relabelled 0, 1, ... in the order given.
+
+        Raises:
+            ValueError: for a class that is not there, or that is named twice.
+        """
+        if len(set(classes)) != len(classes) or not set(classes) <= set(range(self.num_classes)):
+            raise ValueError(
+                f"classes is {list(classes)}; expected different numbers from 0 to "
+                f"{self.num_classes - 1}"
+            )
+        new = torch.full((self.num_classes,), -1)
+        new[list(classes)] = torch.arange(len(classes))
+        train, test = new[self.labels] >= 0, new[self.test_labels] >= 0
+        return replace(
+            self,
+            name=f"{self.name} {', '.join(self.class_names[k] for k in classes)}",
+            inputs=self.inputs[train],
+            labels=new[self.labels[train]],
+            test_inputs=self.test_inputs[test],
+            test_labels=new[self.test_labels[test]],
+            class_names=tuple(self.class_names[k] for k in classes),
+        )
 
     def take(self, per_class: int, *, seed: int = 0) -> "Dataset":
         """At most `per_class` random training samples of each class, in random order."""

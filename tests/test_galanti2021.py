@@ -1,0 +1,109 @@
+"""Few-shot transfer: the measure, the experiment, and runs in which each claim is false."""
+
+import copy
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from ncourse.claims import Recording
+from ncourse.data import digits
+from ncourse.models import MLP, Classifier
+from ncourse.papers import galanti2021
+
+DECAYED, FREE = galanti2021.WEIGHT_DECAYS
+
+
+def run(**changes):
+    """A table in which everything that is claimed is true, but for the cells changed."""
+    values = {
+        (DECAYED, 1): (0.93, 0.92, 0.9, 0.86, 0.3),
+        (DECAYED, 300): (0.93, 0.91, 0.8, 0.53, 0.002),
+        (FREE, 1): (0.93, 0.92, 0.9, 0.86, 0.3),
+        (FREE, 300): (0.93, 0.92, 0.87, 0.73, 0.12),
+    }
+    table = {name: [] for name in ("run", "epoch", "layer", "accuracy", "cdnv")}
+    for (name, epoch), (*accuracies, cdnv) in values.items():
+        for layer, accuracy in zip(
+            ("input", "layer 1", "layer 2", "layer 3"), accuracies, strict=True
+        ):
+            key = f"{name} {epoch} {layer}"
+            row = (
+                name,
+                epoch,
+                layer,
+                changes.get(key, accuracy),
+                changes.get(f"{name} cdnv", cdnv),
+            )
+            for column, value in zip(table.values(), row, strict=True):
+                column.append(value)
+    return {"transfer": table}
+
+
+def test_all_claims_hold_on_a_true_run():
+    assert all(claim.holds for claim in galanti2021.claims(run()))
+
+
+@pytest.mark.parametrize(
+    ("index", "changes"),
+    [
+        (0, {f"{DECAYED} cdnv": 0.03}),
+        (0, {f"{FREE} cdnv": 0.002}),
+        (1, {f"{DECAYED} 300 layer 3": 0.70}),
+        (1, {f"{FREE} 300 layer 3": 0.53}),
+        (2, {f"{DECAYED} 1 layer 3": 0.6}),
+        (2, {f"{DECAYED} 1 layer 1": 0.99}),
+        (3, {f"{DECAYED} 300 layer 1": 0.6}),
+        (3, {f"{FREE} 300 layer 3": 0.4}),
+        (3, {f"{DECAYED} 300 layer 3": math.nan}),
+    ],
+)
+def test_each_claim_fails_on_a_false_run(index, changes):
+    assert not galanti2021.claims(run(**changes))[index].holds
+
+
+def test_few_shot_accuracy_of_separate_and_of_equal_clouds():
+    labels = torch.arange(3).repeat_interleave(20)
+    noise = torch.randn(60, 4, generator=torch.Generator().manual_seed(0))
+    far = 50 * torch.eye(3, 4)[labels] + noise
+    assert galanti2021.few_shot_accuracy(far, labels) == 1
+    chance = galanti2021.few_shot_accuracy(noise, labels, shots=1, episodes=200)
+    assert 0.28 < chance < 0.39
+    assert galanti2021.few_shot_accuracy(far, labels, seed=3) == galanti2021.few_shot_accuracy(
+        far, labels, seed=3
+    )
+    with pytest.raises(ValueError, match="has 20 samples; expected more than 20"):
+        galanti2021.few_shot_accuracy(far, labels, shots=20)
+
+
+def test_hidden_layers_end_at_the_features():
+    model = MLP((1, 8, 8), (7, 5), 3, seed=0)
+    inputs = torch.randn(6, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    model.train()
+    layers = galanti2021.hidden_layers(model, inputs)
+    assert model.training
+    assert [tuple(x.shape) for x in layers.values()] == [(6, 64), (6, 7), (6, 5)]
+    model.eval()
+    assert torch.equal(layers["layer 2"], model.features(inputs))
+    odd = Classifier(nn.Flatten(), nn.Linear(64, 3))
+    with pytest.raises(ValueError, match=r"body is Flatten; expected an nn\.Sequential"):
+        galanti2021.hidden_layers(odd, inputs)
+
+
+def test_a_short_run_has_every_row_and_is_reported_on_own_data():
+    data = digits().only([0, 1, 2, 3]).take(30)
+    table = galanti2021.transfer(data, seed=0, epochs=6)
+    assert len(table["run"]) == 2 * 3 * 4  # runs, epochs 1, 2 and 6, layers
+    assert all(0 <= accuracy <= 1 for accuracy in table["accuracy"])
+    assert table == galanti2021.transfer(data, seed=0, epochs=6)
+    with pytest.raises(ValueError, match="only 'laptop'"):
+        galanti2021.experiment("paper")
+
+
+def test_the_recording_says_what_the_claims_say_today():
+    recording = Recording.load("notebooks/recorded/10-galanti2021.json")
+    for outcome in recording.outcomes:
+        today = galanti2021.claims(copy.deepcopy(dict(outcome.tables)))
+        assert [c.text for c in outcome.claims] == [c.text for c in today]
+        assert all(c.holds for c in today)
