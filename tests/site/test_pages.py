@@ -247,8 +247,9 @@ def test_a_claim_leads_to_its_cell(visit: Visit, server: str) -> None:
         assert page.locator(".nc-claim-entry b", has_text=word).count() >= cards.count()
     words = cards.nth(30).locator(".nc-claim").inner_text()
     links.nth(30).click()
+    page.wait_for_url("**#claim-*")
     place = page.locator(f"#{urlsplit(page.url).fragment}")
-    assert place.is_visible()
+    place.wait_for(state="visible", timeout=20_000)  # the chapter is large
     assert place.inner_text() == words
     assert visit.faults == []
 
