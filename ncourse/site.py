@@ -530,6 +530,7 @@ def configuration(book: Book) -> dict[str, Any]:
                 "mathjax3_config": {"tex": {"inlineMath": [["$", "$"], ["\\(", "\\)"]]}},
                 "myst_mathjax_classes": f"{MATHS_CLASS}|mathjax_process|math|text_html",
                 "html_last_updated_fmt": None,
+                "html_domain_indices": False,  # a list of modules; the page `api` is one
                 "html_theme_options": {
                     # One search box, in the sidebar.
                     "navbar_persistent": [],
