@@ -292,7 +292,7 @@ def _distance_not_squared(num_points, push):
     return pairs * push(math.sqrt(2 * num_points / (num_points - 1)))
 
 
-def _over_all_pairs(num_points, push):
+def _upside_down(num_points, push):
     return num_points * (num_points - 1) / 2 * push(2 * (num_points - 1) / num_points)
 
 
@@ -302,8 +302,8 @@ def _bounds_the_energy(answer: Answer) -> str | None:
         _orthogonal_distance: "2 is the squared distance of *orthogonal* unit vectors. The mean "
         "can be larger: the squared distances add up to at most K².",
         _distance_not_squared: "`push` is a function of the *squared* distance.",
-        _over_all_pairs: "K² is the sum over pairs i < j, and there are K(K − 1)/2 of them. You "
-        "divide by K²/2.",
+        _upside_down: "Your mean squared distance is 2(K − 1)/K, upside down: the sum is at "
+        "most K², over K(K − 1)/2 pairs.",
     }
     for num_points in (3, 5, 10):
         value = answer(num_points, lambda x: 1 / x**2)
@@ -432,7 +432,7 @@ EXERCISES = (
             Mistake(_each_pair_twice, "every pair twice"),
             Mistake(_orthogonal_distance, "*orthogonal* unit vectors"),
             Mistake(_distance_not_squared, "*squared* distance"),
-            Mistake(_over_all_pairs, "divide by K²/2"),
+            Mistake(_upside_down, "upside down"),
         ),
     ),
 )

@@ -330,8 +330,7 @@ def _averages_over_particles(answer: Answer) -> str | None:
         return None
     near = {
         _summed: "You add up the particles. Their number must not matter: take the mean.",
-        _usual_scaling: "You divide by √P, the usual scaling, in which wide networks stop moving. "
-        "Mean-field divides by P.",
+        _usual_scaling: "You divide by √P, the usual scaling. A mean over particles divides by P.",
         _without_activation: "The activation tanh is missing.",
     }
     return _first_match(value, arguments, near) or "On random weights your features are wrong."
