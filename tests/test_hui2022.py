@@ -17,12 +17,16 @@ TRUE = {
         "nc1": [3.0, 1.0, 0.01],
         "test_nc1": [3.2, 1.4, 0.34],
         "test_error": [0.1, 0.03, 0.015],
+        "test_calibration": [0.05, 0.017, 0.028],
+        "test_overconfidence": [-0.05, -0.01, -0.02],
     },
     FREE: {
         "train_error": [0.1, 0.0, 0.0],
         "nc1": [3.0, 1.0, 0.62],
         "test_nc1": [3.2, 1.4, 1.07],
         "test_error": [0.1, 0.03, 0.02],
+        "test_calibration": [0.05, 0.015, 0.013],
+        "test_overconfidence": [-0.05, 0.0, 0.01],
     },
     f"{DECAYED}, label noise": {
         "train_error": [0.2, 0.0, 0.0],
@@ -84,6 +88,9 @@ def test_all_claims_hold_on_a_true_run():
         (5, {f"{DECAYED}, label noise/test_error/-1": 0.041}),
         (5, {f"{DECAYED}/test_error/-1": 0.04}),
         (5, {f"{DECAYED}, label noise/test_error/-1": math.nan}),
+        (6, {f"{DECAYED}/test_overconfidence/-1": -0.005}),
+        (6, {f"{DECAYED}/test_calibration/-1": 0.01}),
+        (6, {f"{FREE}/test_overconfidence/-1": -0.001}),
     ],
 )
 def test_each_claim_fails_on_a_false_run(index, arguments):
@@ -96,6 +103,8 @@ def test_layers_and_memorised_samples_of_small_networks():
     model, table = hui2022.train(noisy, weight_decay=5e-3, seed=0, epochs=150)
     assert len(table["epoch"]) == len(table["test_nll"]) == len(table["test_calibration"])
     assert all(0 <= value <= 1 for value in table["test_calibration"])
+    for error, over in zip(table["test_error"], table["test_overconfidence"], strict=True):
+        assert 1 / 3 <= over + 1 - error <= 1  # the mean confidence of three classes
     layers = hui2022.layers({"a": model}, data)
     assert layers["split"] == ["train"] * 4 + ["test"] * 4
     assert layers["layer"][:4] == ["input", "layer 1", "layer 2", "layer 3"]
