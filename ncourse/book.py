@@ -58,12 +58,15 @@ class Part:
 class CoursePath:
     """A way through the course: some of its chapters in order, for those who have that much time.
 
-    `about` says whom it is for, in a sentence.
+    `about` says whom it is for, in a sentence; `session` is the minutes of a class on it, and
+    `assessment` how it is marked, in Markdown.
     """
 
     title: str
     about: str
     chapters: tuple[Chapter, ...]
+    session: int
+    assessment: str
 
     @property
     def minutes(self) -> int:
@@ -164,7 +167,10 @@ def _path(entry: object, chapters: Mapping[int, Chapter]) -> CoursePath:
     """Check one `[[paths]]` table: chapters that exist, none before what it needs."""
     name = entry.get("title") if isinstance(entry, dict) else None
     where = f'path "{name}"' if name else "a [[paths]] table"
-    fields = _checked(entry, where, {"title": str, "about": str, "chapters": list[int]})
+    keys = {"title": str, "about": str, "chapters": list[int], "session": int, "assessment": str}
+    fields = _checked(entry, where, keys)
+    if fields["session"] < 10:
+        raise ManifestError(f"session is {fields['session']} in {where}; write a class's minutes")
     seen: list[int] = []
     for number in fields["chapters"]:
         if number not in chapters:
@@ -176,7 +182,8 @@ def _path(entry: object, chapters: Mapping[int, Chapter]) -> CoursePath:
                     "leave this one out"
                 )
         seen.append(number)
-    return CoursePath(fields["title"], fields["about"], tuple(chapters[n] for n in seen))
+    found = tuple(chapters[number] for number in seen)
+    return CoursePath(**{**fields, "chapters": found})
 
 
 _CHAPTER_KEYS: dict[str, Any] = {

@@ -47,6 +47,8 @@ from ncourse.pages import (
     with_anchors,
 )
 from ncourse.references import with_references
+from ncourse.slides import deck
+from ncourse.teaching import pages as teaching_pages
 
 PACKAGE = Path(__file__).parent
 NOTEBOOKS_AT_ONCE = 2
@@ -435,6 +437,10 @@ def build(book: Book, console: Console) -> Path:
     if run.returncode:
         # Sphinx says what is wrong first; how Jupyter Book then gave up is of no use.
         raise SiteError(run.stderr.partition("Traceback")[0].strip() or run.stdout)
+    (html / "slides").mkdir()
+    for chapter, notebook in zip(book.chapters, notebooks, strict=True):
+        slides = html / "slides" / f"{chapter.stem}.html"
+        slides.write_text(deck(book, chapter, notebook), encoding="utf-8")
     stamp.write_text(key)
     return html / "index.html"
 
@@ -442,7 +448,7 @@ def build(book: Book, console: Console) -> Path:
 def _write_source(book: Book, notebooks: Sequence[NotebookNode], source: Path) -> None:
     """Lay out what Jupyter Book reads: executed notebooks, pages, assets and its two settings."""
     shutil.rmtree(source, ignore_errors=True)
-    ignored = shutil.ignore_patterns("*.ipynb", ".*", "site.css", "*.bib")
+    ignored = shutil.ignore_patterns("*.ipynb", ".*", "*.css", "*.bib", "teaching")
     shutil.copytree(book.folder, source, ignore=ignored)
     for chapter, notebook in zip(book.chapters, notebooks, strict=True):
         with_anchors(chapter, notebook)
@@ -450,6 +456,7 @@ def _write_source(book: Book, notebooks: Sequence[NotebookNode], source: Path) -
     pages = {
         "claims": claims_page(book, notebooks),
         "references": references_page(book),
+        **teaching_pages(book),
     }
     if PACKAGE.is_relative_to(book.root):  # a checkout of the course, and not a course of someone's
         pages |= api_pages()
@@ -484,8 +491,9 @@ def navigation(book: Book, pages: Iterable[str]) -> dict[str, Any]:
     """Jupyter Book's table of contents: the chapters, then those of `pages` that stand by them."""
     behind: list[dict[str, Any]] = [{"file": name} for name in BACK_MATTER if name in pages]
     for entry in behind:
-        if entry["file"] == "api":
-            entry["sections"] = [{"file": name} for name in pages if name.startswith("api-")]
+        below = [name for name in pages if name.startswith(f"{entry['file']}-")]
+        if entry["file"] in ("api", "teaching"):
+            entry["sections"] = [{"file": name} for name in below]
     parts = [
         {"caption": part.title, "chapters": [{"file": chapter.stem} for chapter in part.chapters]}
         for part in book.parts

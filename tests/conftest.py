@@ -20,6 +20,8 @@ repository = ""
 title = "All"
 about = "Both."
 chapters = [1, 2]
+session = 50
+assessment = "None."
 [[parts]]
 title = "Start"
 [[parts.chapters]]

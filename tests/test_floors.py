@@ -20,8 +20,8 @@ FLOORS = [
     {"scrubber", "exercises"},  # a scrubber shows figures, so it stands on plots
     {"references"},
     {"book"},
-    {"pages", "assignments"},
-    {"grading"},
+    {"pages", "assignments", "slides"},
+    {"grading", "teaching"},
     {"site"},
     {"cli"},
 ]
@@ -31,8 +31,8 @@ FLOOR = {module: index for index, floor in enumerate(FLOORS) for module in floor
 ALLOWED = {("training", "plots")}
 
 COURSE_ONLY = {
-    "matplotlib", "PIL", "IPython", "ipywidgets", "nbclient", "nbformat", "pybtex", "rich", "typer",
-    "yaml",
+    "matplotlib", "PIL", "IPython", "ipywidgets", "markdown_it", "mdit_py_plugins", "nbclient",
+    "nbformat", "pybtex", "pygments", "rich", "typer", "yaml",
 }  # fmt: skip
 PLAIN_INSTALL = FLOOR["papers"]
 
