@@ -7,7 +7,6 @@ the notebooks and is taken over as it is.
 
 import inspect
 import re
-import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -73,7 +72,11 @@ def plan(book: Book, chapter: Chapter, minutes: int) -> Plan:
     weights = _sections(notebook)
     after: list[str] = []
     shortest = min(SHORTEST, minutes // 10)
-    while talk / len(weights) < shortest and (left := [t for t in weights if t not in LAST]):
+    while (
+        weights
+        and talk / len(weights) < shortest
+        and (left := [t for t in weights if t not in LAST])
+    ):
         after.insert(0, left[-1])
         del weights[left[-1]]
     given = _shares(list(weights.values()), talk)
@@ -226,14 +229,20 @@ def _without_objective(text: str) -> str:
 
 
 def _mistake(asked: Exercise, mistake: Mistake) -> Iterator[str]:
-    """A known wrong answer: its name, what the check says to it, and its code."""
-    name = mistake.answer.__name__
-    words = "A short one" if name == "<lambda>" else name.strip("_").replace("_", " ").capitalize()
-    said = check(asked, mistake.answer).message
-    yield f"<details><summary><b>{words}.</b> <i>{_html(said)}</i></summary>"
+    """A known wrong answer: its name, what the check says to it, and its code.
+
+    One that is made by another function or in passing has no name and no code worth reading.
+    """
+    said = _html(check(asked, mistake.answer).message)
+    if "<" in mistake.answer.__qualname__:
+        yield f"<p><i>{said}</i></p>"
+        yield ""
+        return
+    words = mistake.answer.__name__.strip("_").replace("_", " ").capitalize()
+    yield f"<details><summary><b>{words}.</b> <i>{said}</i></summary>"
     yield ""
     yield "```python"
-    yield textwrap.dedent(inspect.getsource(mistake.answer)).strip()
+    yield inspect.getsource(mistake.answer).strip()
     yield "```"
     yield ""
     yield "</details>"

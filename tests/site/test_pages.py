@@ -24,6 +24,8 @@ pytestmark = pytest.mark.browser
 REPOSITORY = Path(__file__).parents[2]
 SITE = REPOSITORY / "_build" / "html"
 PAGES = sorted(path.name for path in SITE.glob("*.html")) or ["index.html"]
+DECKS = sorted(path.name for path in SITE.glob("slides/*.html")) or ["00-start-here.html"]
+BEAMER = {"width": 1280, "height": 720}
 PHONE = {"width": 375, "height": 800}
 DESKTOP = {"width": 1280, "height": 900}
 FLAGS = [
@@ -349,3 +351,73 @@ def test_each_chapter_can_be_copied_from_and_downloaded(visit: Visit, server: st
         assert notebook.cells[0].source.startswith(f"# {chapter.heading}")
         assert "widgets" not in notebook.metadata
     assert visit.faults == []
+
+
+# Of the slide that is shown: what of it a class could not see. A formula is as large as its em.
+UNSEEN = """() => {
+  const page = Reveal.getCurrentSlide().querySelector('.page');
+  const box = page.getBoundingClientRect();
+  const found = [];
+  if (page.scrollHeight > page.clientHeight || page.scrollWidth > page.clientWidth)
+    found.push('more than fits');
+  if (parseFloat(page.style.fontSize) < 21) found.push(`type of ${page.style.fontSize}`);
+  for (const one of page.querySelectorAll('img, p, li, td, pre, svg')) {
+    const at = one.getBoundingClientRect();
+    if (!at.width || !one.checkVisibility()) continue;
+    if (at.right > box.right + 1 || at.bottom > box.bottom + 1)
+      found.push(`${one.tagName} outside`);
+    if (one.tagName === 'IMG' && (at.height < 250 || !one.naturalWidth))
+      found.push(`a figure of ${at.height} px`);
+  }
+  for (const one of page.querySelectorAll('mjx-container > svg')) {
+    const em = one.getBoundingClientRect().width / one.viewBox.baseVal.width * 1000;
+    if (em < 15) found.push(`a formula of ${em} px`);
+  }
+  if (page.querySelector('mjx-merror')) found.push('a formula that is none');
+  return found;
+}"""
+
+
+@pytest.mark.parametrize("name", DECKS)
+def test_slides_are_paged_through_and_all_on_them_is_seen(visit: Visit, name: str) -> None:
+    page = visit.page
+    page.set_viewport_size(BEAMER)  # type: ignore[arg-type]
+    page.goto((SITE / "slides" / name).as_uri())
+    page.evaluate("window.ready")
+    total = page.evaluate("Reveal.getTotalSlides()")
+    assert total > 15
+    seen: dict[str, list[str]] = {}
+    for _ in range(5 * total):
+        title = page.evaluate("Reveal.getCurrentSlide().querySelector('h2').textContent")
+        where = f"{page.evaluate('Reveal.getSlidePastCount()') + 1} {title}"
+        seen[where] = page.evaluate(UNSEEN)
+        if page.evaluate("Reveal.isLastSlide() && !Reveal.availableFragments().next"):
+            break
+        page.keyboard.press("ArrowRight")
+    assert {where: faults for where, faults in seen.items() if faults} == {}
+    assert len(seen) == total
+    assert visit.faults == []
+
+
+def test_a_slider_on_a_slide_moves_and_does_not_turn_the_page(visit: Visit) -> None:
+    page = visit.page
+    page.goto((SITE / "slides" / "03-watching-collapse.html").as_uri())
+    page.evaluate("window.ready")
+    number = page.evaluate("""() => {
+      const all = Reveal.getSlides();
+      Reveal.slide(all.findIndex(one => one.querySelector('.nc-scrubber')));
+      return Reveal.getSlidePastCount();
+    }""")
+    _move(page.locator("section.present .nc-scrubber"), "slide")
+    assert page.evaluate("Reveal.getSlidePastCount()") == number
+    assert visit.faults == []
+
+
+def test_what_does_not_fit_on_a_slide_is_noticed(visit: Visit) -> None:
+    page = visit.page
+    page.set_viewport_size(BEAMER)  # type: ignore[arg-type]
+    page.goto((SITE / "slides" / DECKS[0]).as_uri())
+    page.evaluate("window.ready")
+    assert page.evaluate(UNSEEN) == []
+    page.evaluate("document.querySelector('.present .page').append('long '.repeat(2000))")
+    assert "more than fits" in page.evaluate(UNSEEN)
