@@ -181,11 +181,11 @@ def _plans(book: Book, chapter: Chapter) -> Iterator[str]:
         made = plan(book, chapter, length)
         yield f"## A class of {length} minutes"
         yield ""
-        yield "| from | | |"
+        yield "| Minute | for | |"
         yield "|---:|---:|---|"
         start = 0
         for slot in made.slots:
-            yield f"| {start} | {slot.minutes} min | {slot.what} |"
+            yield f"| {start} | {slot.minutes}&nbsp;min | {slot.what} |"
             start += slot.minutes
         yield ""
         if made.after:

@@ -82,7 +82,8 @@ class History:
     def terminal_epoch(self) -> int | None:
         """The first measured epoch at zero training error, None if there is none.
 
-        `fit` measures every epoch until then, so it is the first one of all.
+        `fit` measures every epoch until then, so it is the first one of all (unless it is told not
+        to: `watch_error`).
         """
         for epoch, error in zip(self.columns["epoch"], self.columns["train_error"], strict=True):
             if error == 0:
@@ -183,6 +184,7 @@ def fit(
     loss: Callable[[Tensor, Tensor], Tensor] = cross_entropy,
     seed: int = 0,
     measure_at: Sequence[int] | None = None,
+    watch_error: bool = True,
     observe: Callable[[int, Features, Features], None] | None = None,
     accelerator: str = "cpu",
     precision: Any = "32-true",
@@ -203,7 +205,8 @@ def fit(
         loss: maps logits `(n, K)` and labels `(n,)` to a scalar.
         seed: of the order of the samples, and of randomness inside the model.
         measure_at: epochs (1 = after the first pass) to measure; `log_schedule(epochs)` if None.
-            Every epoch up to the first at zero training error is measured as well.
+        watch_error: whether to measure, as well, every epoch up to the first at zero training
+            error, so that the terminal phase begins where it does: a forward pass an epoch.
         observe: called as `observe(epoch, train, test)` with both passes at each measured epoch.
         accelerator: Lightning Fabric's: "cpu", "cuda", "mps" or "auto".
         precision: Lightning Fabric's: "32-true", "bf16-mixed", ...
@@ -241,13 +244,14 @@ def fit(
         "milestones": list(milestones),
         "seed": seed,
         "measure_at": sorted(wanted),
+        "watch_error": watch_error,
         "precision": str(precision),
     }
     with seeded(seed):
         first = 1
         if checkpoint is not None and Path(checkpoint).exists():
             first, rows = _resume(checkpoint, settings, model, optimizer, generator)
-        terminal = any(row["train_error"] == 0 for row in rows)
+        terminal = not watch_error or any(row["train_error"] == 0 for row in rows)
         for epoch in tqdm(
             range(first, epochs + 1),
             initial=first - 1,

@@ -55,19 +55,57 @@ def _plain_nc1(features, labels, num_classes):
     return torch.trace(within @ torch.linalg.pinv(between))
 
 
-@pytest.mark.parametrize(("num_samples", "dim", "at_least"), [(50_000, 512, 5), (20_000, 2048, 20)])
-def test_measure_against_covariance_and_pinv(benchmark, num_samples, dim, at_least):
+@pytest.mark.parametrize(
+    ("num_samples", "dim", "num_classes", "at_least"),
+    [
+        (50_000, 512, 10, 5),
+        (20_000, 2048, 10, 20),
+        (50_000, 128, 10, 1.5),
+        (5_000, 512, 10, 5),
+        (50_000, 512, 100, 1.2),
+    ],
+)
+def test_measure_against_covariance_and_pinv(benchmark, num_samples, dim, num_classes, at_least):
     """All of `measure` against NC1 alone the plain way."""
-    features, labels, weight, bias = _data(num_samples, dim, 10)
+    features, labels, weight, bias = _data(num_samples, dim, num_classes)
     ratio = _compare(
         benchmark,
         lambda: measure(features, labels, weight, bias),
-        lambda: _plain_nc1(features, labels, 10),
+        lambda: _plain_nc1(features, labels, num_classes),
     )
     print(
-        f"\nmeasure, N={num_samples}, d={dim}, K=10: {ratio:.1f} x as fast as covariance and pinv"
+        f"\nmeasure, N={num_samples}, d={dim}, K={num_classes}: "
+        f"{ratio:.1f} x as fast as covariance and pinv"
     )
     assert ratio >= at_least
+
+
+@pytest.mark.parametrize(
+    ("num_samples", "dim", "num_classes"),
+    [(50_000, 512, 10), (20_000, 2048, 10), (50_000, 512, 100)],
+)
+def test_measure_against_the_roofline(benchmark, num_samples, dim, num_classes):
+    """NC1 from `measure` against reading the features twice, once in a product with K - 1 rows.
+
+    Printed beside it: with a classifier, which for NC3 and NC4 needs a second product.
+    """
+    features, labels, weight, bias = _data(num_samples, dim, num_classes)
+    directions = torch.linalg.qr(weight.T).Q.T[: num_classes - 1].contiguous()
+
+    def roofline():
+        return features.sum(), directions @ features.T
+
+    alone = 1 / _compare(
+        benchmark, lambda: measure(features, labels, None, num_classes=num_classes), roofline
+    )
+    start = time.process_time()
+    for _ in range(3):
+        measure(features, labels, weight, bias)
+    whole = (time.process_time() - start) / 3 / benchmark.stats.stats.min * alone
+    print(
+        f"\nmeasure, N={num_samples}, d={dim}, K={num_classes}: {alone:.2f} x the roofline without "
+        f"a classifier, {whole:.2f} x with one"
+    )
 
 
 def test_stream_against_the_matrix_product_alone(benchmark):
