@@ -16,6 +16,8 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
+from ncourse.files import write_whole
+
 __all__ = [
     "Claim",
     "ClaimError",
@@ -190,9 +192,7 @@ class Outcome:
 
     def save(self, path: str | Path) -> Path:
         """Write as JSON; returns the path. `Outcome.load` reads it back."""
-        path = Path(path)
-        path.write_text(json.dumps(asdict(self), ensure_ascii=False) + "\n", encoding="utf-8")
-        return path
+        return write_whole(path, json.dumps(asdict(self), ensure_ascii=False) + "\n")
 
     @classmethod
     def load(cls, path: str | Path) -> "Outcome":
@@ -242,10 +242,8 @@ class Recording:
 
     def save(self, path: str | Path) -> Path:
         """Write as JSON, floats to 6 significant digits; returns the path."""
-        path = Path(path)
         text = json.dumps(_rounded(asdict(self)), ensure_ascii=False, separators=(",", ":"))
-        path.write_text(text + "\n", encoding="utf-8")
-        return path
+        return write_whole(path, text + "\n")
 
     @classmethod
     def load(cls, path: str | Path) -> "Recording":

@@ -383,5 +383,16 @@ def _fashion_mnist_folders() -> list[Path]:
     return [DEBIAN_FASHION_MNIST, Path.home() / ".cache" / "ncourse" / "FashionMNIST" / "raw"]
 
 
+def main() -> None:
+    """Run the command; what the system refuses (a full disk, no permission) is one line."""
+    try:
+        app()
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        reason = (error.strerror or str(error)).lower()
+        _fail(f"{where}{reason}; nothing was left half-written, so mend that and run it again")
+        raise SystemExit(1) from None
+
+
 if __name__ == "__main__":
-    app()
+    main()

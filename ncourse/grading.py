@@ -29,6 +29,7 @@ from IPython.core.inputtransformer2 import TransformerManager
 
 from ncourse.assignments import Task, set_by
 from ncourse.exercises import check, find
+from ncourse.files import write_whole
 
 try:
     import resource
@@ -468,7 +469,8 @@ def write_csv(path: Path, submissions: Sequence[Submission], tasks: Sequence[Tas
         faults = [f"{name}: {r.message}" for name, r in one.results.items() if r.state == "fault"]
         row += [_cell(one.problem or " ".join(faults)), _cell(one.path.name)]
         writer.writerow(row)
-    _write(path, text.getvalue())
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, text.getvalue())
 
 
 def _cell(text: str) -> str:
@@ -494,15 +496,7 @@ def write_feedback(folder: Path, submissions: Sequence[Submission], tasks: Seque
                     result.message,
                     "",
                 ]
-        _write(folder / f"{one.student.replace('/', '-')}.md", "\n".join(lines))
-
-
-def _write(path: Path, text: str) -> None:
-    """Write in one step, so that nobody meets half a file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.new")
-    temporary.write_text(text, encoding="utf-8", newline="")
-    os.replace(temporary, path)
+        write_whole(folder / f"{one.student.replace('/', '-')}.md", "\n".join(lines))
 
 
 def totals(submissions: Sequence[Submission], tasks: Sequence[Task]) -> Mapping[str, int]:

@@ -37,6 +37,7 @@ from ncourse.book import (
     with_colab_lines,
     with_generated,
 )
+from ncourse.files import write_whole
 from ncourse.pages import (
     BACK_MATTER,
     api_pages,
@@ -76,9 +77,7 @@ def read(path: Path) -> NotebookNode:
 def write(notebook: NotebookNode, path: Path) -> None:
     """Write a notebook in one step: whoever reads it, or a kill, meets the old one or the new."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.new")
-    temporary.write_text(nbformat.writes(notebook) + "\n", encoding="utf-8", newline="\n")
-    os.replace(temporary, path)
+    write_whole(path, nbformat.writes(notebook) + "\n")
 
 
 def clean(notebook: NotebookNode) -> NotebookNode:
@@ -370,7 +369,7 @@ def sync(book: Book) -> list[Path]:
     for path, text in texts.items():
         if not path.is_file() or path.read_text(encoding="utf-8") != text:
             path.parent.mkdir(exist_ok=True)
-            path.write_text(text, encoding="utf-8", newline="\n")
+            write_whole(path, text)
             changed.append(path)
     return changed
 
@@ -419,15 +418,17 @@ def build(book: Book, console: Console) -> Path:
     key = _digest_of(source, PACKAGE)  # docstrings are pages too
     if stamp.is_file() and stamp.read_text() == key:
         return html / "index.html"
-    # Always from nothing: Sphinx would leave pages that are gone, and not repeat its warnings.
+    # Always from nothing, and elsewhere: Sphinx would leave pages that are gone and not repeat its
+    # warnings, and the Sphinx of a build that was killed may still be writing.
     stamp.unlink(missing_ok=True)
-    for leftover in (html, book.root / "_build" / ".doctrees"):
+    for leftover in (book.root / "_build").glob("new-*"):
         shutil.rmtree(leftover, ignore_errors=True)
+    place = book.root / "_build" / f"new-{os.getpid()}"
     with console.status("building the site"):
         run = subprocess.run(
             [
                 *(sys.executable, "-c", "from jupyter_book.cli.main import main; main()"),
-                *("build", str(source), "--path-output", str(book.root), "-W", "--keep-going"),
+                *("build", str(source), "--path-output", str(place), "-W", "--keep-going"),
             ],
             capture_output=True,
             text=True,
@@ -437,11 +438,15 @@ def build(book: Book, console: Console) -> Path:
     if run.returncode:
         # Sphinx says what is wrong first; how Jupyter Book then gave up is of no use.
         raise SiteError(run.stderr.partition("Traceback")[0].strip() or run.stdout)
-    (html / "slides").mkdir()
+    made = place / "_build" / "html"
+    (made / "slides").mkdir()
     for chapter, notebook in zip(book.chapters, notebooks, strict=True):
-        slides = html / "slides" / f"{chapter.stem}.html"
+        slides = made / "slides" / f"{chapter.stem}.html"
         slides.write_text(deck(book, chapter, notebook), encoding="utf-8")
-    stamp.write_text(key)
+    shutil.rmtree(html, ignore_errors=True)
+    os.replace(made, html)
+    shutil.rmtree(place)
+    write_whole(stamp, key)
     return html / "index.html"
 
 

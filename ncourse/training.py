@@ -1,8 +1,8 @@
 """Training past zero error, with collapse measured on the way."""
 
 import csv
+import io
 import math
-import os
 import pickle
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,6 +18,7 @@ from torch.nn.functional import cross_entropy
 from tqdm.auto import tqdm
 
 from ncourse.data import Dataset
+from ncourse.files import replaced, write_whole
 from ncourse.metrics import measure
 from ncourse.models import Classifier, seeded
 
@@ -92,12 +93,11 @@ class History:
 
     def save(self, path: str | Path) -> Path:
         """Write as CSV; returns the path. `History.load` reads it back exactly."""
-        path = Path(path)
-        with path.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(self.columns)
-            writer.writerows(zip(*self.columns.values(), strict=True))
-        return path
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(self.columns)
+        writer.writerows(zip(*self.columns.values(), strict=True))
+        return write_whole(path, text.getvalue())
 
     @classmethod
     def load(cls, path: str | Path) -> "History":
@@ -304,9 +304,8 @@ def _keep(
         "order": generator.get_state(),
         "random": torch.random.get_rng_state(),
     }
-    unfinished = Path(f"{path}.part")
-    torch.save(state, unfinished)
-    os.replace(unfinished, path)
+    with replaced(path) as beside:
+        torch.save(state, beside)
 
 
 def _resume(

@@ -17,7 +17,7 @@ from ncourse.metrics import CollapseMetric
 
 def main(rank: int, folder: Path) -> None:
     torch.set_num_threads(1)
-    job = torch.load(folder / "job.pt")
+    job = torch.load(folder / "job.pt", weights_only=True)
     num_processes = len(job["starts"]) - 1
     torch.distributed.init_process_group(
         "gloo", init_method=f"file://{folder / 'meet'}", rank=rank, world_size=num_processes

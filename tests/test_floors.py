@@ -10,7 +10,8 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "ncourse"
 
 FLOORS = [
-    {"simplex", "claims"},
+    {"simplex", "files"},
+    {"claims"},
     {"metrics", "data"},
     {"ufm", "models"},
     {"training"},

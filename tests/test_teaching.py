@@ -77,7 +77,7 @@ def test_what_a_teacher_writes_is_there(chapter: Chapter) -> None:
     mine = teaching._written(BOOK, chapter)
     assert list(mine) == WRITTEN
     discuss = mine["To discuss"]
-    questions = re.findall(r"^\*\*(\d)\. .+\?\*\*$", discuss, re.MULTILINE)
+    questions = re.findall(r"^\*\*(\d)\. .+[.?]\*\*$", discuss, re.MULTILINE)
     assert questions == [str(number) for number in range(1, len(questions) + 1)]
     assert 4 <= len(questions) <= 6
     assert discuss.count("<details><summary>A model answer</summary>") == len(questions)

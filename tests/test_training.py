@@ -222,7 +222,9 @@ def test_a_killed_run_resumes_and_ends_bit_identical(tmp_path):
         epochs = [int(epoch) for epoch in resumed.stdout.read().split()]
     assert 1 < epochs[0] <= 41
     assert epochs[-1:] in ([40], [])
-    one, two = (torch.load(tmp_path / f"{n}.model") for n in ("undisturbed", "killed"))
+    one, two = (
+        torch.load(tmp_path / f"{n}.model", weights_only=True) for n in ("undisturbed", "killed")
+    )
     assert all(torch.equal(one[name], two[name]) for name in one)
     assert History.load(tmp_path / "killed.csv") == History.load(tmp_path / "undisturbed.csv")
 

@@ -1,0 +1,37 @@
+"""Files that are whole or not there: written beside their place, then moved to it in one step."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+__all__ = ["replaced", "write_whole"]
+
+
+@contextlib.contextmanager
+def replaced(path: str | Path) -> Iterator[Path]:
+    """A place beside `path` to write to; what stands there in the end replaces `path` in one step.
+
+    Whoever reads `path`, also after a kill or on a full disk, meets the old file or the new one.
+
+    Raises:
+        OSError: what the system says, if it cannot be written; then `path` is as it was.
+    """
+    path = Path(path)
+    beside = path.with_name(f".{path.name}.{os.getpid()}.new")
+    try:
+        yield beside
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def write_whole(path: str | Path, text: str) -> Path:
+    """Write a text as UTF-8, with the line ends it has, in one step; returns the path.
+
+    Raises:
+        OSError: as `replaced`.
+    """
+    with replaced(path) as beside:
+        beside.write_text(text, encoding="utf-8", newline="")
+    return Path(path)
