@@ -129,6 +129,10 @@ def load(path: str | Path = "book.toml") -> Book:
         "[book]",
         {"title": str, "authors": list[str], "description": str, "language": str, "src": str},
     )
+    if not re.fullmatch(r"[\w-]+", about["src"]):
+        raise ManifestError(
+            f'src is "{about["src"]}" in [book]; write the name of a folder beside book.toml'
+        )
     repository = _checked(table["course"], "[course]", {"repository": str})["repository"]
     if not re.fullmatch(r"([\w.-]+/[\w.-]+)?", repository):
         raise ManifestError(
@@ -210,9 +214,10 @@ def _chapter(
             f'number {number} of {where} is taken by "{earlier[number].file}"; '
             "give each chapter its own number"
         )
-    if not file.startswith(f"{number:02d}-") or not file.endswith(".ipynb"):
+    if not re.fullmatch(rf"{number:02d}-[\w-]+\.ipynb", file):
         raise ManifestError(
-            f'file is "{file}" in {where}; chapter {number} needs "{number:02d}-….ipynb"'
+            f'file is "{file}" in {where}; chapter {number} needs "{number:02d}-….ipynb", a name '
+            "of letters, digits and hyphens without a folder"
         )
     if not (folder / file).is_file():
         raise ManifestError(
@@ -274,6 +279,10 @@ def _checked(table: object, where: str, keys: Mapping[str, Any]) -> dict[str, An
             raise ManifestError(
                 f"{key} is {table[key]!r} in {where}; it must be {_TYPE_NAMES[kind]}"
             )
+        texts = table[key] if kind == list[str] else [table[key]]
+        if kind in (str, list[str]) and any("<" in text for text in texts):
+            # These texts end in Markdown, where HTML would be taken for what it says.
+            raise ManifestError(f'{key} has a "<" in {where}; write it without HTML')
     return dict(table)
 
 

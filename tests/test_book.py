@@ -48,6 +48,10 @@ WRONG = {
     "six objectives": ('["Do d", ', '["1", "2", "3", "4", ', ["6 entries", "3 to 5"]),
     "no time": ("minutes = 30", "minutes = 0", ["minutes is 0"]),
     "repository": ('repository = ""', 'repository = "https://x.y/z"', ['"owner/name"']),
+    "a file elsewhere": ("02-two.ipynb", "02-/../../two.ipynb", ["without a folder"]),
+    "notebooks elsewhere": ('src = "notebooks"', 'src = "../x"', ['src is "../x"', "beside"]),
+    "HTML in a title": ('title = "Two"', 'title = "<img src=x>"', ["title", "02-two", "HTML"]),
+    "HTML in an objective": ('"Do d"', '"Do <b>"', ["objectives", "02-two", "HTML"]),
     "not TOML": ("number = 1", "number = ", ["not valid TOML", "line"]),
 }
 
