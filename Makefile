@@ -2,7 +2,7 @@
 # make test     test the package, the notebooks and the site
 # make lab      JupyterLab on your own copy of the course (my-course/)
 # make outputs  write fresh outputs into notebooks/ (for those who change them)
-# make bench    time the package against reference implementations
+# make bench    speed as ratios, also in _build/benchmarks.json (some minutes; let the machine be idle)
 # make clean    remove what was built; the environment and my-course/ stay
 #
 # Each of them makes the environment (.venv) first if it is missing or out of date.
@@ -32,7 +32,7 @@ outputs: $(READY)
 	@$(BIN)/python -m ncourse.cli outputs
 
 bench: $(READY)
-	@$(BIN)/python -m pytest -m bench -s
+	@$(BIN)/python -m pytest -m bench -s --benchmark-json=_build/benchmarks.json tests/bench
 
 clean:
 	rm -rf _build build .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
