@@ -100,8 +100,7 @@ def plan(book: Book, chapter: Chapter, minutes: int) -> Plan:
 def _work(chosen: Sequence[Task]) -> list[Slot]:
     if not chosen:
         return []
-    names = " and ".join(f"{task.exercise} ({task.minutes} min)" for task in chosen)
-    return [Slot(sum(task.minutes for task in chosen), f"**Work in pairs:** exercise {names}")]
+    return [Slot(sum(task.minutes for task in chosen), f"**Work in pairs:** {_timed(chosen)}.")]
 
 
 def _sections(notebook: NotebookNode) -> dict[str, float]:
@@ -192,9 +191,14 @@ def _plans(book: Book, chapter: Chapter) -> Iterator[str]:
             yield f"To read afterwards: {_listed(made.after)}."
             yield ""
         if made.at_home:
-            names = ", ".join(f"{task.exercise} ({task.minutes} min)" for task in made.at_home)
-            yield f"At home: exercise {names}."
+            yield f"At home: {_timed(made.at_home)}."
             yield ""
+
+
+def _timed(some: Sequence[Task]) -> str:
+    """Exercises with their minutes."""
+    word = "exercise" if len(some) == 1 else "exercises"
+    return f"{word} " + ", ".join(f"{task.exercise} ({task.minutes}&nbsp;min)" for task in some)
 
 
 def _listed(titles: Sequence[str]) -> str:
