@@ -424,12 +424,25 @@ def dot_regression(
         features: `(N, d)`, any length.
         targets: `(N, d)`, any length; no gradient is taken through them by the strategies.
 
+    Raises:
+        TypeError: if one of them is not floating point.
+        ValueError: if their shapes differ or there is no sample.
+
     Source: Yang et al. 2022 (the "dot-regression" loss), used for both pulls of ProNC.
 
     >>> dot_regression(torch.eye(2), 3 * torch.eye(2)).item()
     0.0
     """
-    cosines = (normalize(features) * normalize(targets)).sum(1)
+    if features.ndim != 2 or features.shape != targets.shape or not len(features):
+        raise ValueError(
+            f"features is {tuple(features.shape)} and targets {tuple(targets.shape)}; expected the "
+            "same (samples, d), at least one sample"
+        )
+    if not (features.is_floating_point() and targets.is_floating_point()):
+        raise TypeError(f"got {features.dtype} and {targets.dtype}; expected floating point")
+    # The least positive number of the type: 1e-12, the default, is zero in half precision.
+    one, other = (normalize(x, eps=torch.finfo(x.dtype).tiny) for x in (features, targets))
+    cosines = (one * other).sum(1)
     return 0.5 * (cosines - 1).square().mean()
 
 

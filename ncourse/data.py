@@ -47,7 +47,9 @@ class Dataset:
         class_names: K names, in label order.
 
     Raises:
-        ValueError: if sizes do not match or a label is outside 0..K-1.
+        TypeError: if inputs are not floating point or labels not int64. (Smaller integers are not
+            taken: torch reads uint8 as a mask where it indexes.)
+        ValueError: if sizes do not match, there is no class, or a label is outside 0..K-1.
     """
 
     name: str
@@ -62,6 +64,17 @@ class Dataset:
             ("training", self.inputs, self.labels),
             ("test", self.test_inputs, self.test_labels),
         ):
+            if not inputs.is_floating_point() or labels.dtype != torch.long:
+                raise TypeError(
+                    f"{self.name}: {split} samples are {inputs.dtype}, labels {labels.dtype}; "
+                    "expected floating point and torch.int64 — .float() and .long()?"
+                )
+            if inputs.ndim < 2 or labels.ndim != 1 or not self.class_names:
+                raise ValueError(
+                    f"{self.name}: {split} samples are {tuple(inputs.shape)}, labels "
+                    f"{tuple(labels.shape)}, with {len(self.class_names)} class names; expected "
+                    "(samples, ...), (samples,) and at least 1"
+                )
             if len(inputs) != len(labels):
                 raise ValueError(
                     f"{self.name}: {len(inputs)} {split} samples but {len(labels)} labels"
@@ -93,7 +106,7 @@ class Dataset:
         """SHA-256 of all samples and labels, in order."""
         digest = hashlib.sha256()
         for tensor in (self.inputs, self.labels, self.test_inputs, self.test_labels):
-            digest.update(tensor.contiguous().numpy().tobytes())
+            digest.update(tensor.detach().contiguous().view(torch.uint8).numpy().tobytes())
         return digest.hexdigest()
 
     @property

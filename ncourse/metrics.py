@@ -297,14 +297,18 @@ def _between_class(
         torch.finfo(_compute_dtype(dtype)).eps, max(means.shape) * torch.finfo(torch.float64).eps
     )
     kept = singular_values[: num_classes - 1] > eps * (scale * means).norm()
-    rank = int(kept.sum())
+    trace = float((shares * centred.square()).sum())
+    if not math.isfinite(trace):
+        raise ValueError("features are too large: squares of their means overflow; divide them")
+    # Means so small that their squares are zero cannot be told apart either.
+    rank = int((kept & (singular_values[: num_classes - 1].square() > 0)).sum()) if trace else 0
     spectrum = torch.linalg.svdvals(means)
     independent = num_classes <= dim and bool(spectrum[-1] > eps * means.norm())
     return _BetweenClass(
         centred=centred if rank else torch.zeros_like(centred),
         directions=directions[:rank],
         eigenvalues=singular_values[:rank].square(),
-        trace=float((shares * centred.square()).sum()),
+        trace=trace,
         condition=float(spectrum[0] / spectrum[-1]) if independent else math.inf,
     )
 
@@ -674,6 +678,8 @@ class CollapseMetric(Metric):
         axes = between.directions
         along = (axes @ dim_zero_cat(self.scatter).sum(0) * axes).sum(1)
         along = along + (moved(deltas @ axes.T) - moved(shifts @ axes.T)).sum((0, 1))
+        if not (torch.isfinite(along).all() and torch.isfinite(squares).all()):
+            raise ValueError("features are too large: their squares overflow; pass .double()")
         cosine = math.nan
         if weight is not None:
             rows = nn.functional.normalize(weight.detach().to(means), dim=1, eps=TINY)
@@ -915,12 +921,23 @@ def nearest_class_mean(features: Tensor, class_means: Tensor) -> Int[Tensor, " s
     >>> means = torch.tensor([[0.0, 0.0], [4.0, 0.0]])
     >>> nearest_class_mean(torch.tensor([[1.0, 9.0], [3.0, 0.0], [2.0, 0.0]]), means)
     tensor([0, 1, 0])
+
+    Raises:
+        TypeError: if one of them is not floating point.
+        ValueError: for shapes that do not match, no class, NaN or infinity.
     """
     if features.ndim != 2 or class_means.ndim != 2 or features.shape[1] != class_means.shape[1]:
         raise ValueError(
             f"features is {_shape(features)} and class_means {_shape(class_means)}; "
             "expected (samples, d) and (classes, d)"
         )
+    for name, tensor in (("features", features), ("class_means", class_means)):
+        if not tensor.is_floating_point():
+            raise TypeError(f"{name} is {_dtype(tensor)}; expected floating point")
+        if not torch.isfinite(tensor).all():
+            raise ValueError(f"{name} contains NaN or infinity")
+    if len(class_means) == 0:
+        raise ValueError("class_means is empty; a nearest one needs at least 1 class")
     dtype = _compute_dtype(features.dtype)
     # |h - mu|^2 = |h - centre|^2 - 2 (h - centre).(mu - centre) + |mu - centre|^2, where the first
     # term is the same for all classes; the centre keeps the others small.
@@ -952,6 +969,8 @@ def variability_collapse_index(
     True
     """
     if num_classes is None:
+        if labels.numel() == 0:
+            raise ValueError("labels is empty; VCI needs samples of at least 2 classes")
         num_classes = int(labels.max()) + 1
     _check_classifier(None, None, num_classes, "wu")
     _check_samples(features, labels, num_classes, None)
@@ -993,6 +1012,10 @@ def principal_angles(class_means: Tensor, weight: Tensor) -> Float[Tensor, " ang
         )
     bases = []
     for name, rows in (("class_means", class_means), ("weight", weight)):
+        if not rows.is_floating_point():
+            raise TypeError(f"{name} is {_dtype(rows)}; expected floating point")
+        if len(rows) < 2 or not torch.isfinite(rows).all():
+            raise ValueError(f"{name} is {_shape(rows)}; expected 2 or more finite rows")
         uniform = torch.ones(len(rows), dtype=torch.long, device=rows.device)
         basis = _between_class(rows.detach().double(), uniform, "papyan", rows.dtype).directions
         if len(basis) == 0:

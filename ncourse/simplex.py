@@ -189,7 +189,14 @@ class SimplexFrame:
 
 
 def gram_matrix(vectors: Float[Tensor, "vectors dim"]) -> Float[Tensor, "vectors vectors"]:
-    """All inner products of the rows: entry (i, j) is <v_i, v_j>."""
+    """All inner products of the rows: entry (i, j) is <v_i, v_j>.
+
+    Raises:
+        ValueError: if `vectors` is no matrix.
+    """
+    if vectors.ndim != 2 or vectors.dtype == torch.bool:
+        given = f"{tuple(vectors.shape)} of {vectors.dtype}"
+        raise ValueError(f"vectors is {given}; expected (vectors, dim), numbers")
     return vectors @ vectors.T
 
 
@@ -197,21 +204,31 @@ def cosine_matrix(vectors: Float[Tensor, "vectors dim"]) -> Float[Tensor, "vecto
     """All cosines between the rows, in [-1, 1]: the Gram matrix of the normalised rows.
 
     Raises:
-        ValueError: if a row is zero, and so has no direction.
+        TypeError: if the rows are not floating point.
+        ValueError: if a row is not finite, or zero, and so has no direction.
     """
-    norms = vectors.norm(dim=1, keepdim=True)
-    if (norms == 0).any():
-        raise ValueError(f"row {int(norms.argmin())} is zero and has no direction")
-    return gram_matrix(vectors / norms)
+    _check_rows(vectors)
+    return gram_matrix(_normalised(vectors))
 
 
 def off_diagonal(matrix: Float[Tensor, "n n"]) -> Float[Tensor, " pairs"]:
-    """The n(n-1) entries off the diagonal, in row order."""
+    """The n(n-1) entries off the diagonal, in row order.
+
+    Raises:
+        ValueError: if the matrix is not square.
+    """
+    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
+        raise ValueError(f"matrix is {tuple(matrix.shape)}; expected a square one")
     return matrix[~torch.eye(len(matrix), dtype=torch.bool, device=matrix.device)]
 
 
 def coherence(vectors: Float[Tensor, "vectors dim"]) -> float:
-    """The largest |cosine| between two different rows, in [0, 1]."""
+    """The largest |cosine| between two different rows, in [0, 1].
+
+    Raises:
+        TypeError, ValueError: as `cosine_matrix`; ValueError also for fewer than two rows.
+    """
+    _check_rows(vectors, least=2)
     return off_diagonal(cosine_matrix(vectors)).abs().max().item()
 
 
@@ -288,11 +305,18 @@ def repel(
 
     Returns:
         `(steps + 1, ..., K, d)`: the start and the position after each step.
+
+    Raises:
+        TypeError: if the points are not floating point.
+        ValueError: if there is no step, a point is zero or not finite, or two points coincide.
     """
     if steps < 1:
         raise ValueError(f"steps is {steps}; expected at least 1")
+    if points.ndim < 2:
+        raise ValueError(f"points is {tuple(points.shape)}; expected (points, dim) or more axes")
+    _check_rows(points.flatten(0, -2))
     itself = torch.eye(points.shape[-2], dtype=points.dtype)  # keeps 1/s finite where s = 0
-    position = points / points.norm(dim=-1, keepdim=True)
+    position = _normalised(points)
     path = [position]
     for _ in range(steps):
         difference = position.unsqueeze(-2) - position.unsqueeze(-3)
@@ -300,7 +324,21 @@ def repel(
         position = position + step_size * (strength.unsqueeze(-1) * difference).sum(-2)
         position = position / position.norm(dim=-1, keepdim=True)
         path.append(position)
+    if not torch.isfinite(position).all():
+        raise ValueError(
+            "two points coincide, or a push was not finite: start from different directions, or "
+            f"lower step_size, which is {step_size}"
+        )
     return torch.stack(path)
+
+
+def _normalised(vectors: Float[Tensor, "... dim"]) -> Float[Tensor, "... dim"]:
+    """Unit rows. Dividing by the largest entry first keeps squares from under- and overflowing."""
+    largest = vectors.detach().abs().amax(-1, keepdim=True)
+    if (largest == 0).any():
+        raise ValueError(f"row {int(largest.flatten().argmin())} is zero and has no direction")
+    scaled = vectors / largest
+    return scaled / scaled.norm(dim=-1, keepdim=True)
 
 
 def _zero_sum_basis(num_classes: int) -> Float[Tensor, "classes classes_minus_1"]:
@@ -321,13 +359,19 @@ def _vertices_from_rotation(
     return scale * _zero_sum_basis(num_classes) @ rotation
 
 
-def _check_vectors(vectors: Tensor) -> None:
-    if vectors.ndim != 2:
-        raise ValueError(f"vectors is {tuple(vectors.shape)}; expected (classes, dim)")
-    if len(vectors) < 2:
-        raise ValueError(f"got {len(vectors)} vector; a simplex needs at least 2 classes")
+def _check_rows(vectors: Tensor, *, least: int = 1) -> None:
+    if not vectors.is_floating_point():
+        raise TypeError(f"vectors are {vectors.dtype}; expected floating point — vectors.float()?")
+    if vectors.ndim != 2 or vectors.shape[1] < 1:
+        raise ValueError(f"vectors is {tuple(vectors.shape)}; expected (vectors, dim)")
+    if len(vectors) < least:
+        raise ValueError(f"got {len(vectors)} vectors; expected at least {least}")
     if not torch.isfinite(vectors).all():
         raise ValueError("a vector contains NaN or infinity")
+
+
+def _check_vectors(vectors: Tensor) -> None:
+    _check_rows(vectors, least=2)  # a simplex has two vertices or more
 
 
 def _check_room(num_classes: int, dim: int) -> None:

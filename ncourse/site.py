@@ -96,8 +96,20 @@ def clean(notebook: NotebookNode) -> NotebookNode:
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
         if cell.cell_type == "code":
-            cell.outputs = [output for output in map(_clean_output, cell.outputs) if output]
+            cell.outputs = _joined([out for out in map(_clean_output, cell.outputs) if out])
     return notebook
+
+
+def _joined(outputs: list[NotebookNode]) -> list[NotebookNode]:
+    """One output for what was printed in a row: a progress bar may have come in between."""
+    joined: list[NotebookNode] = []
+    for output in outputs:
+        before = joined[-1] if joined else None
+        if before and before.get("name") == output.get("name", "") != "":
+            before.text += output.text
+        else:
+            joined.append(output)
+    return joined
 
 
 # `40%|████      | 4/10 [00:01<00:02,  2.5it/s]`, and the count without a total, `4it [00:01, …]`.

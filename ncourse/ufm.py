@@ -354,10 +354,10 @@ def random_point(problem: UFM, *, seed: int = 0, scale: float = 1.0) -> Point:
     """A start for `solve`: independent Gaussian entries with standard deviation `scale`.
 
     Raises:
-        ValueError: if scale is negative.
+        ValueError: if scale is negative or not finite.
     """
-    if scale < 0:
-        raise ValueError(f"scale is {scale}; a standard deviation is at least 0")
+    if not 0 <= scale < math.inf:
+        raise ValueError(f"scale is {scale}; a standard deviation is finite and at least 0")
     generator = torch.Generator().manual_seed(seed)
     flat = scale * torch.randn(
         sum(math.prod(s) for s in _shapes(problem)), generator=generator, dtype=torch.float64
@@ -643,9 +643,15 @@ def minority_cosine(
 
     Source: Fang et al. 2021 ("minority collapse").
     """
-    if len(samples_per_class) != len(weight):
+    if weight.ndim and len(samples_per_class) != len(weight):
         raise ValueError(
             f"weight has {len(weight)} rows but there are {len(samples_per_class)} class counts"
+        )
+    finite = weight.is_floating_point() and bool(torch.isfinite(weight).all())
+    if weight.ndim != 2 or not weight.numel() or not finite:
+        raise ValueError(
+            f"weight is {tuple(weight.shape)} of {weight.dtype}; expected finite floating-point "
+            "(classes, dim)"
         )
     least = min(samples_per_class)
     minority = [k for k, count in enumerate(samples_per_class) if count == least]

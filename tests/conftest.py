@@ -1,11 +1,18 @@
 """What several test modules share: a small course in a temporary folder."""
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import nbformat
 import pytest
+from hypothesis import settings
+
+# Property tests: the same examples at every run, or many new ones when asked for a night's work.
+settings.register_profile("ci", max_examples=40, derandomize=True, deadline=None, database=None)
+settings.register_profile("long", max_examples=5000, deadline=None, database=None)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 MANIFEST = """
 [book]

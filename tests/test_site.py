@@ -71,6 +71,17 @@ def package(course: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
+def test_what_is_printed_around_a_progress_bar_is_one_output() -> None:
+    bar = new_output("stream", name="stderr", text=" 40%|████      | 4/10 [00:01<00:02,  2.5it/s]")
+    printed = [new_output("stream", name="stdout", text=text) for text in ("a\n", "b\n")]
+    cell = new_code_cell("x", outputs=[printed[0], bar, printed[1]])
+    (only,) = site.clean(new_notebook(cells=[cell])).cells[0].outputs
+    assert only.text == "a\nb\n"
+    other = new_output("stream", name="stderr", text="careful\n")
+    cell = new_code_cell("x", outputs=[printed[0], other, printed[1]])
+    assert len(site.clean(new_notebook(cells=[cell])).cells[0].outputs) == 3
+
+
 # --- what a run depends on ----------------------------------------------------------------------
 
 
