@@ -127,7 +127,7 @@ def slides(book: Book, chapter: Chapter, notebook: NotebookNode) -> list[Slide]:
 
 
 def _joined(blocks: Iterable[_Block]) -> Iterator[_Block]:
-    """What ends in a colon stays with what it announces."""
+    """A paragraph without a full stop stays with what it announces."""
     before = None
     for block in blocks:
         if before is not None and block.kind == "text" and before.lines + block.lines <= LINES:
@@ -135,7 +135,7 @@ def _joined(blocks: Iterable[_Block]) -> Iterator[_Block]:
             block = _Block(before.kind, before.body + block.body, lines, notes)
         elif before is not None:
             yield before
-        before = block if block.body.rstrip().endswith(":</p>") else None
+        before = block if _ANNOUNCES.search(block.body) else None
         if before is None:
             yield block
     if before is not None:
@@ -170,6 +170,7 @@ def _without_orphans(found: list[Slide]) -> list[Slide]:
 # --- markdown cells -----------------------------------------------------------------------------
 
 _OPTION = re.compile(r"<details><summary>(.*?)</summary>(.*?)</details>", re.DOTALL)
+_ANNOUNCES = re.compile(r"[\w:,)\]](?:</\w+>)*</p>\s*\Z")
 _LABEL = re.compile(r"\*\*[^*]+\*\*[^.]*[.:?!]?\Z")
 _SENTENCE = re.compile(r"(?<=[.!?:])(?:\*\*)?\s+(?=[A-Z*`$\[“(])")
 _ABBREVIATION = re.compile(r"(?:e\.g|i\.e|cf|al|vs|resp)\.\Z")
