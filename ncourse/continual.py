@@ -433,6 +433,17 @@ def dot_regression(
     >>> dot_regression(torch.eye(2), 3 * torch.eye(2)).item()
     0.0
     """
+    _check_pairs(features, targets)
+    cosines = (_unit(features) * _unit(targets)).sum(1)
+    return 0.5 * (cosines - 1).square().mean()
+
+
+def _unit(rows: Float[Tensor, "samples features"]) -> Float[Tensor, "samples features"]:
+    """Rows of length 1; one of zeros stays zero, also in half precision, where 1e-12 is zero."""
+    return normalize(rows, eps=torch.finfo(rows.dtype).tiny)
+
+
+def _check_pairs(features: Tensor, targets: Tensor) -> None:
     if features.ndim != 2 or features.shape != targets.shape or not len(features):
         raise ValueError(
             f"features is {tuple(features.shape)} and targets {tuple(targets.shape)}; expected the "
@@ -440,10 +451,6 @@ def dot_regression(
         )
     if not (features.is_floating_point() and targets.is_floating_point()):
         raise TypeError(f"got {features.dtype} and {targets.dtype}; expected floating point")
-    # The least positive number of the type: 1e-12, the default, is zero in half precision.
-    one, other = (normalize(x, eps=torch.finfo(x.dtype).tiny) for x in (features, targets))
-    cosines = (one * other).sum(1)
-    return 0.5 * (cosines - 1).square().mean()
 
 
 def mean_directions(model: Classifier, task: Task) -> Float[Tensor, "classes features"]:
