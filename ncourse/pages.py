@@ -17,7 +17,7 @@ from ncourse.claims import CLAIM_MIME
 
 PACKAGE = Path(__file__).parent
 BACK_MATTER = (
-    *("teaching", "claims", "larger-runs", "notation", "glossary", "refresher", "data-sets"),
+    *("teaching", "claims", "notation", "glossary", "refresher", "data-sets"),
     *("references", "api", "changelog"),
 )
 """The pages behind the chapters, in order; those that are not written by hand are made here."""
