@@ -23,7 +23,7 @@ from ncourse.book import load
 from ncourse.files import replaced, write_whole
 from ncourse.training import History
 
-COUNT = int(os.environ.get("FAULTS", "2"))
+COUNT = int(os.environ.get("FAULTS", "1"))
 REPOSITORY = Path(__file__).parents[1]
 NCOURSE = [sys.executable, "-m", "ncourse.cli"]
 
@@ -52,7 +52,7 @@ def kill_at_random(
         process = subprocess.Popen(
             command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
-        time.sleep((part + chance.random()) / COUNT * 0.8 * whole)  # all of its time has its turn
+        time.sleep((part + chance.random()) / COUNT * 0.7 * whole)  # all of its time has its turn
         process.send_signal(signal.SIGKILL)
         killed += process.wait() == -signal.SIGKILL
         look()
