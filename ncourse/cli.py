@@ -324,7 +324,7 @@ def test() -> None:
         "package": [*pytest, *two, "-rs", "-m", "not browser and not bench"],
         "notebooks": [*pytest, *notebooks, *one_worker_each, book.src],
         "site": [sys.executable, "-m", "ncourse.cli", "build"],
-        "browser": [*pytest, "-m", "browser", "-rs", "tests/site"],
+        "browser": [*pytest, *two, "-m", "browser", "-rs", "tests/site"],
     }
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     table = Table("Stage", "Result", "Time")
