@@ -165,6 +165,37 @@ def record(
 
 
 @app.command()
+def run(
+    paper: Annotated[str, typer.Argument(help="A module of ncourse.papers, e.g. papyan2020.")],
+    scale: Annotated[str, typer.Option(help="laptop, workstation or paper.")] = "laptop",
+    data: Annotated[
+        str | None,
+        typer.Option(help="digits, fashion-mnist, mnist, cifar10, cifar100, or a folder."),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the experiment.")] = 0,
+    out: Annotated[
+        Path | None, typer.Option(help="The run folder; runs/PAPER-SCALE-DATA-seedN if not given.")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the run that is there.")
+    ] = False,
+) -> None:
+    """Run a paper's experiment in a folder of its own: tables, figures, claims, checkpoints."""
+    from ncourse import runs, training
+
+    try:
+        outcome = runs.run(
+            paper, scale=scale, data=data, seed=seed, out=out, resume=resume, console=console
+        )
+    except (ValueError, FileNotFoundError) as error:
+        raise _fail(str(error)) from None
+    if training.place().rank == 0:
+        for made in outcome.claims:
+            console.print(f"{made.verdict}: {made.text}", highlight=False, soft_wrap=True)
+        console.print(str(outcome), highlight=False, soft_wrap=True)
+
+
+@app.command()
 def assign(
     chapter: Annotated[int, typer.Argument(metavar="NN", help="The chapter.")],
     out: Annotated[Path, typer.Option(help="The folder to write to.")],

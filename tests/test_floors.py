@@ -23,7 +23,7 @@ FLOORS = [
     {"book"},
     {"pages", "assignments", "slides"},
     {"grading", "teaching"},
-    {"site"},
+    {"site", "runs"},
     {"cli"},
 ]
 FLOOR = {module: index for index, floor in enumerate(FLOORS) for module in floor}
