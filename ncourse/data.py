@@ -1,4 +1,4 @@
-"""Data sets as in-memory tensors: Gaussian mixtures, digits, (Fashion-)MNIST, CIFAR.
+"""Data sets as in-memory tensors: Gaussian mixtures, digits, (Fashion-)MNIST, CIFAR, your images.
 
 Every function returns one frozen `Dataset`. Images are `(N, channels, height, width)` floats, the
 pixels divided by their largest possible value and the mean training image subtracted.
@@ -27,11 +27,29 @@ __all__ = [
     "digits",
     "fashion_mnist",
     "gaussian_mixture",
+    "image_folder",
     "mnist",
 ]
 
 DEBIAN_FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
 """Where Debian's package `dataset-fashion-mnist` puts the files."""
+
+PUBLISHED = {
+    "MNIST": {
+        "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
+        "train-labels-idx1-ubyte": "a25bea736e30d166cdddb491f175f624",
+        "t10k-images-idx3-ubyte": "2646ac647ad5339dbf082846283269ea",
+        "t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
+    },
+    "FashionMNIST": {
+        "train-images-idx3-ubyte": "f4a8712d7a061bf5bd6d2ca38dc4d50a",
+        "train-labels-idx1-ubyte": "9018921c3c673c538a1fc5bad174d6f9",
+        "t10k-images-idx3-ubyte": "8181f5470baa50b63fa0f6fddb340f0a",
+        "t10k-labels-idx1-ubyte": "15d484375f8d13e6eb1aabb0c3f46965",
+    },
+}
+"""MD5 of the published files' contents, unpacked: packages and mirrors compress them differently,
+and torchvision checks only the compressed ones when it fetches them."""
 
 
 @dataclass(frozen=True)
@@ -259,7 +277,7 @@ def fashion_mnist(root: str | Path | None = None) -> Dataset:
 
     Raises:
         FileNotFoundError: if they are not there and cannot be downloaded; says how to get them.
-        ValueError: if a file is damaged, naming it.
+        ValueError: if a file is damaged or not the published one, naming it.
 
     Source: Xiao, Rasul, Vollgraf 2017 (arXiv 1708.07747).
     """
@@ -268,8 +286,8 @@ def fashion_mnist(root: str | Path | None = None) -> Dataset:
     folder = DEBIAN_FASHION_MNIST if root is None else Path(root)
 
     def read(split: str) -> tuple[Tensor, Tensor]:
-        images = _read_idx(folder / f"{split}-images-idx3-ubyte.gz", num_axes=3)
-        labels = _read_idx(folder / f"{split}-labels-idx1-ubyte.gz", num_axes=1)
+        images = _read_idx(folder / f"{split}-images-idx3-ubyte.gz", "FashionMNIST", num_axes=3)
+        labels = _read_idx(folder / f"{split}-labels-idx1-ubyte.gz", "FashionMNIST", num_axes=1)
         return torch.from_numpy(images).float()[:, None] / 255, torch.from_numpy(labels).long()
 
     clothes = "T-shirt,trouser,pullover,dress,coat,sandal,shirt,sneaker,bag,ankle boot"
@@ -284,6 +302,7 @@ def mnist(root: str | Path | None = None) -> Dataset:
 
     Raises:
         FileNotFoundError: if it is not there and cannot be downloaded; says how to get it.
+        ValueError: if a file is damaged or not the published one, naming it.
 
     Source: LeCun, Cortes, Burges 1998.
     """
@@ -297,7 +316,7 @@ def cifar10(root: str | Path | None = None) -> Dataset:
         root: as in `mnist`.
 
     Raises:
-        FileNotFoundError: as in `mnist`.
+        FileNotFoundError, ValueError: as in `mnist`.
 
     Source: Krizhevsky 2009.
     """
@@ -311,11 +330,70 @@ def cifar100(root: str | Path | None = None) -> Dataset:
         root: as in `mnist`.
 
     Raises:
-        FileNotFoundError: as in `mnist`.
+        FileNotFoundError, ValueError: as in `mnist`.
 
     Source: Krizhevsky 2009.
     """
     return _torchvision("CIFAR100", root)
+
+
+def image_folder(root: str | Path, *, size: int = 32) -> Dataset:
+    """Your own images: `train/` and `test/`, in each a folder of images for every class.
+
+    All are kept in memory, in three colours and resized to one size (torchvision's `ImageFolder`
+    finds them; classes are in the order of their folders' names).
+
+    Args:
+        root: the folder that holds `train` and `test`; its name is the data set's.
+        size: height and width in pixels, at least 1; other shapes are stretched.
+
+    Raises:
+        FileNotFoundError: if `train` or `test` is missing, or torchvision is.
+        ValueError: if there are no images, a class without any, fewer than two classes, other
+            classes in `test` than in `train`, or an image that cannot be read, naming it.
+    """
+    root = Path(root)
+    if size < 1:
+        raise ValueError(f"size is {size}; expected at least 1 pixel")
+    for split in ("train", "test"):
+        if not (root / split).is_dir():
+            raise FileNotFoundError(
+                f"{root / split} is missing; expected train/ and test/ in {root}, and in each a "
+                "folder of images for every class"
+            )
+    train, names = _split_folder(root / "train", size)
+    test, test_names = _split_folder(root / "test", size)
+    if names != test_names:
+        raise ValueError(
+            f"{root}: the classes of train are {', '.join(names)}, those of test "
+            f"{', '.join(test_names)}; expected the same"
+        )
+    return _images(root.resolve().name, train, test, names)
+
+
+def _split_folder(folder: Path, size: int) -> tuple[tuple[Tensor, Tensor], tuple[str, ...]]:
+    """Images `(N, 3, size, size)` in 0..1, labels `(N,)`, and class names."""
+    try:
+        from torchvision.datasets import ImageFolder
+        from torchvision.transforms import functional
+    except ImportError as error:
+        raise FileNotFoundError(
+            f"{folder} cannot be read without: pip install torchvision"
+        ) from error
+    try:
+        found = ImageFolder(str(folder))
+    except FileNotFoundError as error:  # no class, or a class without images
+        raise ValueError(f"{folder}: {error}") from error
+    if len(found.classes) < 2:
+        raise ValueError(f"{folder} has one class, {found.classes[0]}; expected at least two")
+    pixels = torch.empty(len(found.samples), 3, size, size, dtype=torch.uint8)
+    for row, (path, _) in enumerate(found.samples):
+        try:
+            image = functional.resize(found.loader(path), [size, size])
+        except Exception as error:  # whatever a decoder meets in a damaged file
+            raise ValueError(f"{path} cannot be read as an image ({error})") from error
+        pixels[row] = functional.pil_to_tensor(image)
+    return (pixels.float() / 255, torch.tensor(found.targets)), tuple(found.classes)
 
 
 def _images(
@@ -331,6 +409,7 @@ def _torchvision(kind: str, root: str | Path | None, *, hint: str = "") -> Datas
     try:
         from torchvision import datasets
 
+        _check_published(kind, folder)  # before anything in them is unpickled or trained on
         splits = [
             getattr(datasets, kind)(str(folder), train=train, download=True)
             for train in (True, False)
@@ -341,6 +420,7 @@ def _torchvision(kind: str, root: str | Path | None, *, hint: str = "") -> Datas
             f"{hint}pip install torchvision and call this again with a network connection; or "
             "copy torchvision's folder from another machine and name it as root"
         ) from error
+    _check_published(kind, folder)
 
     def tensors(split: Any) -> tuple[Tensor, Tensor]:
         pixels = torch.as_tensor(split.data).float() / 255
@@ -351,7 +431,31 @@ def _torchvision(kind: str, root: str | Path | None, *, hint: str = "") -> Datas
     return _images(kind.lower(), tensors(splits[0]), tensors(splits[1]), names)
 
 
-def _read_idx(path: Path, *, num_axes: int) -> np.ndarray:
+def _check_published(kind: str, folder: Path) -> None:
+    """Raise if one of torchvision's unpacked files is there and is not the published one."""
+    if kind in PUBLISHED:
+        folder, sums = folder / kind / "raw", PUBLISHED[kind]
+    else:
+        from torchvision import datasets
+
+        cifar = getattr(datasets, kind)
+        folder, sums = folder / cifar.base_folder, dict(cifar.train_list + cifar.test_list)
+        sums[cifar.meta["filename"]] = cifar.meta["md5"]
+    for name, expected in sums.items():
+        if (folder / name).is_file():
+            _check_md5(folder / name, (folder / name).read_bytes(), expected)
+
+
+def _check_md5(path: Path, content: bytes, expected: str) -> None:
+    found = hashlib.md5(content, usedforsecurity=False).hexdigest()
+    if found != expected:
+        raise ValueError(
+            f"{path} is damaged or altered: its content's MD5 is {found}, that of the published "
+            f"file {expected}; delete it and fetch it again"
+        )
+
+
+def _read_idx(path: Path, kind: str, *, num_axes: int) -> np.ndarray:
     """Read one gzipped IDX file of unsigned bytes: magic number, sizes, then the values."""
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing; expected the four *-ubyte.gz files beside it")
@@ -366,4 +470,5 @@ def _read_idx(path: Path, *, num_axes: int) -> np.ndarray:
             f"{path} is damaged: it announces {shape} values and holds {len(values)}; "
             "fetch it again"
         )
+    _check_md5(path, content, PUBLISHED[kind][path.name.removesuffix(".gz")])
     return values.reshape(shape).copy()

@@ -1,10 +1,14 @@
 """Data sets: sizes, splits, checksums, and files that are missing or damaged."""
 
 import gzip
+import hashlib
 import math
+import pickle
+import shutil
 import struct
 import sys
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -103,13 +107,24 @@ def write_idx(path: Path, values: torch.Tensor, *, cut: int = 0, magic: int | No
     path.write_bytes(gzip.compress(content[: len(content) - cut]))
 
 
-@pytest.fixture
-def folder(tmp_path):
+def md5(content: bytes) -> str:
+    return hashlib.md5(content).hexdigest()
+
+
+def write_splits(folder: Path) -> dict[str, str]:
+    """Small files in the format of MNIST; the MD5 of what is in each."""
     for split, count in (("train", 40), ("t10k", 20)):
         labels = torch.arange(count) % 10
         images = (labels[:, None, None] * 25).expand(count, 28, 28)
-        write_idx(tmp_path / f"{split}-images-idx3-ubyte.gz", images)
-        write_idx(tmp_path / f"{split}-labels-idx1-ubyte.gz", labels)
+        write_idx(folder / f"{split}-images-idx3-ubyte.gz", images)
+        write_idx(folder / f"{split}-labels-idx1-ubyte.gz", labels)
+    return {path.stem: md5(gzip.decompress(path.read_bytes())) for path in folder.glob("*.gz")}
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """Small files as if they were the published ones."""
+    monkeypatch.setitem(data.PUBLISHED, "FashionMNIST", write_splits(tmp_path))
     return tmp_path
 
 
@@ -127,6 +142,12 @@ def test_fashion_mnist_reads_a_folder(folder):
 def test_damaged_file_is_named(folder, fault):
     write_idx(folder / "train-images-idx3-ubyte.gz", torch.zeros(40, 28, 28), **fault)
     with pytest.raises(ValueError, match=r"train-images-idx3-ubyte\.gz is damaged"):
+        fashion_mnist(folder)
+
+
+def test_a_file_of_the_right_shape_that_is_not_the_published_one_is_named(folder):
+    write_idx(folder / "t10k-labels-idx1-ubyte.gz", torch.arange(20) % 9)
+    with pytest.raises(ValueError, match=r"t10k-labels-idx1-ubyte\.gz is damaged or altered"):
         fashion_mnist(folder)
 
 
@@ -153,6 +174,10 @@ class FakeSplit:
     """What torchvision's data sets look like from outside."""
 
     classes = ("cat", "dog")
+    base_folder = "none"
+    train_list: ClassVar[list] = []
+    test_list: ClassVar[list] = []
+    meta: ClassVar[dict] = {"filename": "none", "md5": ""}
 
     def __init__(self, root, *, train, download):
         assert download
@@ -185,6 +210,125 @@ def test_torchvision_data_sets(monkeypatch, tmp_path, load, kind, split, shape):
     # Pixels 1 and 0.2, minus their mean image of 0.6.
     assert dataset.inputs[0].unique().tolist() == [pytest.approx(0.4)]
     assert dataset.test_inputs[1].unique().tolist() == [pytest.approx(-0.4)]
+
+
+@pytest.fixture
+def cifar(tmp_path, monkeypatch):
+    """CIFAR-10's pickled batches, four images each, as if they were the published ones."""
+    from torchvision.datasets import CIFAR10
+
+    folder = tmp_path / CIFAR10.base_folder
+    folder.mkdir()
+    generator = np.random.default_rng(0)
+
+    def write(name: str, content: dict) -> str:
+        (folder / name).write_bytes(pickle.dumps(content))
+        return md5((folder / name).read_bytes())
+
+    def batch(name: str) -> list[str]:
+        pixels = generator.integers(0, 256, (4, 3072), dtype=np.uint8)
+        return [name, write(name, {"data": pixels, "labels": [0, 1, 2, 9]})]
+
+    train = [batch(f"data_batch_{number}") for number in range(1, 6)]
+    names = {"label_names": [f"thing {k}" for k in range(10)]}
+    meta = CIFAR10.meta | {"md5": write("batches.meta", names)}
+    monkeypatch.setattr(CIFAR10, "train_list", train)
+    monkeypatch.setattr(CIFAR10, "test_list", [batch("test_batch")])
+    monkeypatch.setattr(CIFAR10, "meta", meta)
+    return folder
+
+
+def test_cifar_reads_its_batches_and_refuses_a_damaged_one(cifar):
+    dataset = data.cifar10(cifar.parent)
+    assert (dataset.inputs.shape, len(dataset.test_labels)) == ((20, 3, 32, 32), 4)
+    assert dataset.labels[:4].tolist() == [0, 1, 2, 9]
+    assert dataset.class_names[9] == "thing 9"
+    path = cifar / "data_batch_3"
+    whole = path.read_bytes()
+    for damaged in (whole[:-100], whole[:3000] + b"!" + whole[3001:], b""):
+        path.write_bytes(damaged)
+        with pytest.raises(ValueError, match="data_batch_3 is damaged or altered"):
+            data.cifar10(cifar.parent)
+
+
+def test_mnist_reads_its_files_and_refuses_a_damaged_one(tmp_path, monkeypatch):
+    raw = tmp_path / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    monkeypatch.setitem(data.PUBLISHED, "MNIST", write_splits(raw))
+    for packed in list(raw.glob("*.gz")):  # torchvision keeps them unpacked
+        (raw / packed.stem).write_bytes(gzip.decompress(packed.read_bytes()))
+    dataset = data.mnist(tmp_path)
+    assert (dataset.inputs.shape, len(dataset.test_labels)) == ((40, 1, 28, 28), 20)
+    path = raw / "train-images-idx3-ubyte"
+    whole = path.read_bytes()
+    for damaged in (whole[:-1], whole[:-1] + b"!", b""):
+        path.write_bytes(damaged)
+        with pytest.raises(ValueError, match="train-images-idx3-ubyte is damaged or altered"):
+            data.mnist(tmp_path)
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """Two classes of small pictures of several shapes, kinds and formats."""
+    from PIL import Image
+
+    root = tmp_path / "pets"
+    for split, count in (("train", 3), ("test", 2)):
+        for number, name in enumerate(("dog", "cat")):
+            folder = root / split / name
+            folder.mkdir(parents=True)
+            for index in range(count):
+                Image.new("RGB", (10 + index, 7), (100 * number, 50, 5)).save(
+                    folder / f"{index}.{'png' if index else 'jpg'}"
+                )
+    Image.new("L", (9, 9), 200).save(root / "train" / "cat" / "grey.png")
+    (root / "train" / "cat" / "notes.txt").write_text("not an image")
+    return root
+
+
+def test_a_folder_of_images(pictures):
+    dataset = data.image_folder(pictures, size=8)
+    assert dataset.name == "pets"
+    assert dataset.class_names == ("cat", "dog")
+    assert (dataset.inputs.shape, dataset.test_inputs.shape) == ((7, 3, 8, 8), (4, 3, 8, 8))
+    assert dataset.labels.tolist() == [0, 0, 0, 0, 1, 1, 1]
+    assert dataset.inputs.mean(0).abs().max() < 1e-6
+    grey = dataset.inputs[3] - dataset.inputs[1]  # 200 in all colours, beside (100, 50, 5)
+    assert grey[:, 0, 0].tolist() == pytest.approx([100 / 255, 150 / 255, 195 / 255])
+    assert data.image_folder(pictures).input_shape == (3, 32, 32)
+    with pytest.raises(ValueError, match="size is 0"):
+        data.image_folder(pictures, size=0)
+
+
+def test_folders_of_images_that_will_not_do_are_refused(pictures, monkeypatch):
+    cat, dog = pictures / "train" / "cat", pictures / "train" / "dog"
+    path = dog / "1.png"
+    whole = path.read_bytes()
+    for damaged in (whole[:40], b"hello", b""):
+        path.write_bytes(damaged)
+        with pytest.raises(ValueError, match=r"1\.png cannot be read as an image"):
+            data.image_folder(pictures)
+    path.write_bytes(whole)
+    (pictures / "test" / "dog").rename(pictures / "test" / "wolf")
+    with pytest.raises(ValueError, match="of train are cat, dog, those of test cat, wolf"):
+        data.image_folder(pictures)
+    for file in dog.iterdir():
+        file.unlink()
+    with pytest.raises(ValueError, match=r"train: Found no valid file for the classes dog"):
+        data.image_folder(pictures)
+    dog.rmdir()
+    with pytest.raises(ValueError, match="has one class, cat"):
+        data.image_folder(pictures)
+    shutil.rmtree(cat)
+    with pytest.raises(ValueError, match="train: Couldn't find any class folder"):
+        data.image_folder(pictures)
+    (pictures / "train").rmdir()
+    with pytest.raises(FileNotFoundError, match="train is missing; expected train/ and test/"):
+        data.image_folder(pictures)
+    (pictures / "train").mkdir()
+    monkeypatch.setitem(sys.modules, "torchvision.datasets", None)
+    with pytest.raises(FileNotFoundError, match="pip install torchvision"):
+        data.image_folder(pictures)
 
 
 @pytest.mark.skipif(not DEBIAN.is_dir(), reason="dataset-fashion-mnist is not installed")
