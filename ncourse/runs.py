@@ -20,7 +20,7 @@ import platform
 import re
 import shlex
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -42,7 +42,7 @@ from ncourse.training import History, checkpoints_in, place
 
 __all__ = ["DATA", "RunError", "dataset", "folder_name", "run"]
 
-DATA = {
+DATA: dict[str, Callable[[], Dataset]] = {
     "digits": data.digits,
     "fashion-mnist": data.fashion_mnist,
     "mnist": data.mnist,
@@ -97,7 +97,7 @@ def run(
 
     Raises:
         RunError: for an unknown paper or data set; a folder that exists, without `resume`; one with
-            another run (naming what differs), with it.
+            another run (naming what differs), with it; when another process has ended.
         ValueError: what the experiment raises, e.g. for a scale that it does not have.
     """
     console = console or Console()
@@ -154,6 +154,11 @@ def run(
     except BaseException as error:
         reason = f"{type(error).__name__}: {error}".rstrip(": ")
         write_json(folder / "run.json", about | {"state": f"failed: {reason}", "ended": _now()})
+        if here.processes > 1 and isinstance(error, RuntimeError) and "peer" in str(error):
+            raise RunError(
+                f"another process of this run has ended ({error}); mend what it says and go on "
+                "with --resume"
+            ) from error
         raise
     card = asdict(outcome.data)
     write_json(folder / "run.json", about | {"state": "finished", "ended": _now(), "ran on": card})

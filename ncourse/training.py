@@ -18,7 +18,6 @@ import torch
 from jaxtyping import Float, Int
 from lightning_fabric import Fabric
 from torch import Tensor, nn
-from torch.distributed import all_gather_object, all_reduce
 from torch.nn.functional import cross_entropy
 from torch.nn.modules.batchnorm import _BatchNorm
 from tqdm.auto import tqdm
@@ -283,13 +282,25 @@ def fit(
         "watch_error": watch_error,
         "precision": str(precision),
     }
+
+    def passes() -> tuple[Features, Features]:
+        """Both splits once through the network; of several processes, each its own part."""
+        return (
+            extract(model, here.part(dataset.inputs), here.part(dataset.labels)),
+            extract(model, here.part(dataset.test_inputs), here.part(dataset.test_labels)),
+        )
+
+    def observed(epoch: int, train: Features, test: Features) -> None:
+        if observe is not None:
+            observe(epoch, _whole(train, here), _whole(test, here))
+
     with seeded(seed), _one_batch_norm(model, here):
         first = 1
         if checkpoint is not None and Path(checkpoint).exists():
             first, rows = _resume(checkpoint, settings, model, optimizer, generator)
         _agree(here, {"first epoch": first, **settings})
-        if snapshots is not None and observe is not None:
-            _observe_again(snapshots, rows, model, dataset, observe)
+        if snapshots is not None:
+            _observe_again(snapshots, rows, model, lambda epoch: observed(epoch, *passes()))
         terminal = not watch_error or any(row["train_error"] == 0 for row in rows)
         for epoch in tqdm(
             range(first, epochs + 1),
@@ -318,16 +329,12 @@ def fit(
                 for group in optimizer.param_groups:
                     group["lr"] *= 0.1
             if epoch in wanted or not terminal:
-                train = extract(model, here.part(dataset.inputs), here.part(dataset.labels))
-                test = extract(
-                    model, here.part(dataset.test_inputs), here.part(dataset.test_labels)
-                )
+                train, test = passes()
                 rows.append(_row(epoch, model.classifier, train, test, loss, here))
                 terminal = terminal or rows[-1]["train_error"] == 0
-                if observe is not None:
-                    if snapshots is not None and here.rank == 0:
-                        _snapshot(snapshots, epoch, model)
-                    observe(epoch, _whole(train, here), _whole(test, here))
+                if snapshots is not None and here.rank == 0:
+                    _snapshot(snapshots, epoch, model)
+                observed(epoch, train, test)
                 if keeper is not None and keeper.tell is not None:
                     keeper.tell(call, epochs, rows[-1])
             if checkpoint is not None and here.rank == 0:
@@ -463,7 +470,7 @@ class _Sum(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, values: Tensor) -> Tensor:
         total = values.clone()
-        all_reduce(total)
+        torch.distributed.all_reduce(total)
         return total
 
     @staticmethod
@@ -493,7 +500,7 @@ def _gathered(value: Any, here: Place) -> list[Any]:
     """What every process has, in order of the processes."""
     values: list[Any] = [value] * here.processes
     if here.processes > 1:
-        all_gather_object(values, value)
+        torch.distributed.all_gather_object(values, value)
     return values
 
 
@@ -568,8 +575,7 @@ def _observe_again(
     folder: Path,
     rows: Sequence[Mapping[str, float | int]],
     model: Classifier,
-    dataset: Dataset,
-    observe: Callable[[int, Features, Features], None],
+    observe: Callable[[int], None],
 ) -> None:
     """Call `observe` for the epochs of a resumed run that were measured before it was killed."""
     if not rows:
@@ -581,8 +587,7 @@ def _observe_again(
         state = _load(folder / f"epoch-{epoch:06d}.pt")
         model.load_state_dict(state["model"])
         torch.random.set_rng_state(state["random"])
-        train = extract(model, dataset.inputs, dataset.labels)
-        observe(epoch, train, extract(model, dataset.test_inputs, dataset.test_labels))
+        observe(epoch)
     model.load_state_dict(now)
     torch.random.set_rng_state(random)
 
