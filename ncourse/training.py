@@ -555,7 +555,8 @@ def checkpoints_in(
         tell: called as `tell(call, epochs, row)` with each new row of a history: the number of the
             call, its epochs in all, the row. `fit` shows no progress bars inside.
     """
-    Path(folder).mkdir(parents=True, exist_ok=True)
+    if place().rank == 0:
+        Path(folder).mkdir(parents=True, exist_ok=True)
     token = _KEEPER.set(_Keeper(Path(folder), tell))
     try:
         yield

@@ -30,9 +30,12 @@ def torchrun(processes: int, *command: str, seconds: float = 120) -> subprocess.
     )
 
 
-@pytest.mark.parametrize(("processes", "cases"), [(2, ()), (3, (SMALL,))], ids=["two", "three"])
+STARTED = [(2, ()), *([(3, (SMALL,))] if "FAULTS" in os.environ else [])]
+
+
+@pytest.mark.parametrize(("processes", "cases"), STARTED)
 def test_several_processes_train_as_one(tmp_path, processes, cases):
-    """Odd batches, an odd number of samples, batch norm, a part without samples."""
+    """Odd batches, an odd number of samples, batch norm; with FAULTS, a part without samples."""
     result = torchrun(processes, str(WORKER), str(tmp_path), *cases)
     assert result.returncode == 0, result.stderr[-3000:]
     reports = [

@@ -23,11 +23,12 @@ from typer.testing import CliRunner
 from ncourse import cli, runs, training
 from ncourse.claims import Outcome
 from ncourse.data import digits, gaussian_mixture
-from ncourse.models import MLP
+from ncourse.models import MLP, Classifier
 from ncourse.papers import ammar2024, galanti2021, han2022, hui2022, papyan2020
 from ncourse.training import Place, checkpoints_in, fit
 
 WORKER = Path(__file__).with_name("run_worker.py")
+KILLS = int(os.environ.get("FAULTS", "1"))  # as in test_faults
 SMALL = papyan2020.Scale(10, (8,), 4, (4,))
 NETWORKS = 7
 DIGITS = digits()
@@ -269,35 +270,65 @@ def test_calls_are_numbered_and_compared_with_what_was_kept(tmp_path):
         with pytest.raises(ValueError, match=r"fit-0001\.pt is no checkpoint"):
             train()
     assert train(weight_decay=0.1) == last  # outside nothing is kept, and nothing taken up
-    assert len(list(tmp_path.iterdir())) == 2
+    assert {path.name for path in (tmp_path / "a" / "b").iterdir()} == names
+
+
+def test_only_process_0_makes_folders(tmp_path, monkeypatch):
+    """Or process 0 would find the folder of a new run taken."""
+    for rank in (1, 0):
+        monkeypatch.setattr(training, "place", lambda rank=rank: Place(rank, 2))
+        with checkpoints_in(tmp_path / "a"):
+            assert (tmp_path / "a").exists() == (rank == 0)
 
 
 def test_observing_again_leaves_the_training_and_its_random_numbers_alone(tmp_path):
+    """Dropout draws in every step; the run stops three epochs after the last measured one."""
+    seen: list[tuple[int, float, float]] = []
+    steps = 0
+
     def noisy(epoch: int, passed, _) -> None:
         seen.append((epoch, torch.rand(()).item(), passed.features.sum().item()))
 
-    seen: list[tuple[int, float, float]] = []
-    whole = train(epochs=6, observe=noisy)
-    expected = seen
-    told = iter(range(9))
+    def run(stop_at: int = 0):
+        def loss(logits, labels):
+            nonlocal steps
+            steps += 1
+            if steps == stop_at:
+                raise Interrupted
+            return torch.nn.functional.cross_entropy(logits, labels)
 
-    def stop(*_) -> None:
-        if next(told) == 3:
-            raise Interrupted
+        torch.manual_seed(0)
+        body = torch.nn.Sequential(torch.nn.Linear(5, 8), torch.nn.ReLU(), torch.nn.Dropout(0.3))
+        return fit(
+            model=Classifier(body, torch.nn.Linear(8, 3)),
+            dataset=CLOUDS,
+            epochs=9,
+            loss=loss,
+            batch_size=24,  # an epoch is one step, and a measured one two more
+            measure_at=[1, 3],
+            watch_error=False,
+            observe=noisy,
+            progress=False,
+        )[1]
 
-    seen = []
-    with pytest.raises(Interrupted), checkpoints_in(tmp_path, tell=stop):
-        train(epochs=6, observe=noisy)
-    seen = []
-    with checkpoints_in(tmp_path):
-        assert train(epochs=6, observe=noisy) == whole
-    assert seen == expected
-    (tmp_path / "fit-0001" / "epoch-000002.pt").unlink()
-    with (
-        checkpoints_in(tmp_path),
-        pytest.raises(ValueError, match=r"epoch-000002\.pt is no checkpoint"),
-    ):
-        train(epochs=6, observe=noisy)
+    with torch.random.fork_rng():
+        whole = run()
+        expected = seen.copy()
+        seen.clear()
+        steps = 0
+        with pytest.raises(Interrupted), checkpoints_in(tmp_path):
+            run(stop_at=9)
+        assert [epoch for epoch, *_ in seen] == [1, 3]
+        seen.clear()
+        with checkpoints_in(tmp_path):
+            assert run() == whole
+        assert seen == expected
+        (tmp_path / "fit-0001" / "epoch-000003.pt").unlink()
+        with (
+            checkpoints_in(tmp_path),
+            pytest.raises(ValueError, match=r"epoch-000003\.pt is no checkpoint"),
+        ):
+            run()
 
 
 # The real command, killed -------------------------------------------------------------------------
@@ -313,8 +344,7 @@ def start(*words: str, **environment: str) -> subprocess.Popen:
     )
 
 
-@pytest.mark.parametrize("kills", [int(os.environ.get("FAULTS", "2"))])
-def test_a_run_killed_again_and_again_ends_as_an_undisturbed_one(run, tmp_path, kills, monkeypatch):
+def test_a_killed_run_ends_as_an_undisturbed_one(run, tmp_path, monkeypatch):
     monkeypatch.setitem(runs.DATA, "digits", digits)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -324,9 +354,9 @@ def test_a_run_killed_again_and_again_ends_as_an_undisturbed_one(run, tmp_path, 
         torch.set_num_threads(threads)
     chance = random.Random()
     words = ["--data", "digits", "--out", str(tmp_path / "killed"), "--resume"]
-    for _ in range(kills):
+    for _ in range(KILLS):
         with start(*words) as process:
-            for _ in range(chance.randint(1, 2 + 50 // kills)):
+            for _ in range(chance.randint(1, 2 + 50 // KILLS)):
                 process.stdout.readline()
             time.sleep(chance.random() * 0.05)
             process.send_signal(signal.SIGKILL)
@@ -338,7 +368,7 @@ def test_a_run_killed_again_and_again_ends_as_an_undisturbed_one(run, tmp_path, 
     assert process.returncode == 0, problem
     assert result_files(tmp_path / "killed") == result_files(tmp_path / "whole")
     about = json.loads((tmp_path / "killed" / "run.json").read_text())
-    assert (about["state"], len(about["resumed"])) == ("finished", kills)
+    assert (about["state"], len(about["resumed"])) == ("finished", KILLS)
 
 
 def two(*words: str, **environment: str) -> tuple[subprocess.CompletedProcess, float]:
@@ -357,13 +387,14 @@ def two(*words: str, **environment: str) -> tuple[subprocess.CompletedProcess, f
 
 
 def test_when_one_of_two_processes_ends_so_does_the_other_and_the_run_goes_on(run, tmp_path):
-    """Process 1 raises an error, then is killed; the end is that of two undisturbed processes."""
+    """Process 1 is killed, or raises an error; the end is that of two undisturbed processes."""
+    faults = [("1 kill 19", "Signal 9 (SIGKILL)"), ("1 raise 40", "on purpose")]
     result, usual = two("--data", "digits", "--out", str(tmp_path / "whole"))
     assert result.returncode == 0, result.stderr
     assert result.stdout.count("run folder:") == 1
     assert result.stdout.count("epoch 10/10") == 5
     words = ["--data", "digits", "--out", str(tmp_path / "half"), "--resume"]
-    for fault, message in (("1 raise 19", "on purpose"), ("1 kill 40", "Signal 9 (SIGKILL)")):
+    for fault, message in faults if KILLS > 1 else faults[:1]:  # each takes ten seconds
         result, seconds = two(*words, FAULT=fault)
         assert result.returncode != 0
         assert seconds < usual + 30
