@@ -45,6 +45,33 @@ def test_history_holds_what_measure_says_of_the_returned_model():
     )
 
 
+@pytest.mark.parametrize("precision", ["64-true", "bf16-mixed"])
+def test_metrics_are_finished_in_double_precision(precision):
+    """Whatever the steps are computed in; with 64-true, gradients are double too."""
+    model, history = train(precision=precision, learning_rate=0.02)
+    passed = extract(model, CLOUDS.inputs, CLOUDS.labels)
+    kind = torch.float64 if precision == "64-true" else torch.float32
+    assert (passed.features.dtype, passed.logits.dtype) == (kind, kind)
+    weight, bias = model.classifier.weight.double(), model.classifier.bias.double()
+    exact = measure(passed.features.double(), passed.labels, weight, bias)
+    for name in MEASURED:
+        assert history.at(6)[name] == pytest.approx(getattr(exact, name), rel=1e-6, abs=1e-12)
+    gradient = model.classifier.weight.grad
+    rounded = gradient.to(torch.float32).to(gradient.dtype)
+    assert torch.equal(gradient, rounded) == (precision != "64-true")
+
+
+def test_the_loss_of_double_precision_is_not_computed_in_single():
+    seen = []
+
+    def loss(logits, labels):
+        seen.append(logits.dtype)
+        return torch.nn.functional.cross_entropy(logits, labels)
+
+    train(precision="64-true", loss=loss, epochs=1)
+    assert set(seen) == {torch.float64}
+
+
 def test_every_epoch_is_measured_until_zero_error_then_only_the_schedule():
     _, history = train(epochs=30, learning_rate=0.02, measure_at=[20])
     terminal = history.terminal_epoch
