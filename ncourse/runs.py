@@ -152,13 +152,12 @@ def run(
             outcome = module.experiment(scale, seed=seed, data=chosen)
         _write(folder, outcome)
     except BaseException as error:
-        reason = f"{type(error).__name__}: {error}".rstrip(": ")
+        lost = here.processes > 1 and isinstance(error, RuntimeError) and "peer" in str(error)
+        found = RunError(f"another process of this run has ended ({error})") if lost else error
+        reason = f"{type(found).__name__}: {found}".rstrip(": ")
         write_json(folder / "run.json", about | {"state": f"failed: {reason}", "ended": _now()})
-        if here.processes > 1 and isinstance(error, RuntimeError) and "peer" in str(error):
-            raise RunError(
-                f"another process of this run has ended ({error}); mend what it says and go on "
-                "with --resume"
-            ) from error
+        if lost:
+            raise found from error
         raise
     card = asdict(outcome.data)
     write_json(folder / "run.json", about | {"state": "finished", "ended": _now(), "ran on": card})

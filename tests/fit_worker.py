@@ -1,6 +1,6 @@
 """One of several processes that train together; test_processes starts them with torchrun.
 
-Usage: fit_worker.py FOLDER [CASE]. Each case is trained twice, by all processes and by this one
+Usage: fit_worker.py FOLDER [CASE]. First they run a small papyan2020, undisturbed. Each case is trained twice, by all processes and by this one
 alone. Each writes how far the two are apart, and what else the tests ask.
 """
 
@@ -13,9 +13,12 @@ from unittest.mock import patch
 import torch
 from torch import nn
 
-from ncourse import training
+from run_worker import SMALL
+
+from ncourse import runs, training
 from ncourse.data import Dataset, gaussian_mixture
 from ncourse.models import CNN, MLP, Classifier
+from ncourse.papers import papyan2020
 from ncourse.training import History, Place, fit, place
 
 CLOUDS = gaussian_mixture(3, 5, train_per_class=21, test_per_class=9, separation=1.5, seed=0)
@@ -64,6 +67,8 @@ def alone() -> contextlib.AbstractContextManager[object]:
 def main(folder: Path, cases: list[str]) -> None:
     torch.set_num_threads(1)
     here = place()
+    papyan2020.SCALES["laptop"] = SMALL
+    runs.run("papyan2020", data="digits", out=folder / "whole")
     found: dict[str, dict[str, float]] = {}
     for case in cases or CASES:
         weights, history = train(case)
@@ -97,6 +102,7 @@ def main(folder: Path, cases: list[str]) -> None:
         )
     report = {
         "cases": found,
+        "rank": here.rank,
         "processes": here.processes,
         "observed": seen,
         "order": (passes[0] - passes[1]).abs().max().item(),

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -11,38 +12,43 @@ import torch
 
 from ncourse import training
 from ncourse.models import MLP
+from ncourse.runs import RunError, run
 from ncourse.training import Place, place
 
-WORKER = Path(__file__).with_name("fit_worker.py")
-SMALL = "batches smaller than the processes"
+TRAIN = Path(__file__).with_name("fit_worker.py")
+RUN = Path(__file__).with_name("run_worker.py")
 
 
-def torchrun(processes: int, *command: str, seconds: float = 120) -> subprocess.CompletedProcess:
+def torchrun(processes: int, *command: str, **environment: str) -> subprocess.CompletedProcess:
     """Start a script on several processes of this machine and wait for all of them."""
     launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
     return subprocess.run(
         [sys.executable, *launcher, *command],
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        env=os.environ | {"OMP_NUM_THREADS": "1"} | environment,
         capture_output=True,
         text=True,
-        timeout=seconds,
+        timeout=200,
         check=False,
     )
 
 
-STARTED = [(2, ()), *([(3, (SMALL,))] if "FAULTS" in os.environ else [])]
-
-
-@pytest.mark.parametrize(("processes", "cases"), STARTED)
-def test_several_processes_train_as_one(tmp_path, processes, cases):
-    """Odd batches, an odd number of samples, batch norm; with FAULTS, a part without samples."""
-    result = torchrun(processes, str(WORKER), str(tmp_path), *cases)
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory) -> Path:
+    """What two processes found: reports on the cases of fit_worker, and a run folder."""
+    folder = tmp_path_factory.mktemp("two")
+    result = torchrun(2, str(TRAIN), str(folder))
     assert result.returncode == 0, result.stderr[-3000:]
+    assert result.stdout.count("run folder: ") == 1  # process 0 alone prints
+    assert result.stdout.count("epoch 10/10") == 5
+    return folder
+
+
+def check(folder: Path, *, processes: int, cases: int) -> None:
     reports = [
-        json.loads((tmp_path / f"report-{rank}.json").read_text()) for rank in range(processes)
+        json.loads((folder / f"report-{rank}.json").read_text()) for rank in range(processes)
     ]
-    assert len(reports[0]["cases"]) == (len(cases) or 5)
     for report in reports:
+        assert len(report["cases"]) == cases
         assert report["processes"] == processes
         for case, apart in report["cases"].items():
             assert apart["weights"] < 1e-9, case
@@ -51,10 +57,60 @@ def test_several_processes_train_as_one(tmp_path, processes, cases):
         # Those who observe see the whole of both splits, in the data set's order.
         assert report["observed"] == [[6, 63, 27]]
         assert report["order"] < 1e-9
-    for rank in range(processes):
-        refused = (tmp_path / f"refused-{rank}.txt").read_text()
+        refused = (folder / f"refused-{report['rank']}.txt").read_text()
         assert refused.startswith("process 1 has data ")
         assert "all need the same data" in refused
+
+
+def test_two_processes_train_as_one(undisturbed):
+    """Odd batches, an odd number of samples, batch norm, no bias, no test split."""
+    check(undisturbed, processes=2, cases=5)
+
+
+@pytest.mark.skipif("FAULTS" not in os.environ, reason="takes 20 s; FAULTS=20 asks for it")
+def test_a_process_without_samples_takes_part(tmp_path):
+    result = torchrun(3, str(TRAIN), str(tmp_path), "batches smaller than the processes")
+    assert result.returncode == 0, result.stderr[-3000:]
+    check(tmp_path, processes=3, cases=1)
+
+
+FAULTS = [("1 kill 33", "Signal 9 (SIGKILL)"), ("1 raise 40", "on purpose")]
+
+
+def test_when_one_of_two_processes_ends_so_does_the_other_and_the_run_goes_on(
+    undisturbed, tmp_path
+):
+    """Process 1 is killed, or raises an error; the end is that of two undisturbed processes."""
+    command = [str(RUN), "run", "papyan2020", "--data", "digits", "--resume", "--out"]
+    folder = tmp_path / "half"
+    for fault, message in FAULTS if "FAULTS" in os.environ else FAULTS[:1]:
+        began = time.monotonic()
+        result = torchrun(2, *command, str(folder), FAULT=fault)
+        assert time.monotonic() - began < 60
+        assert result.returncode != 0
+        assert message in result.stderr
+        assert "rank      : 1 (local_rank: 1)" in result.stderr  # torchrun names the culprit
+        about = json.loads((folder / "run.json").read_text())
+        # Process 0 notices, unless torchrun stops it first.
+        assert about["state"] == "running" or (
+            about["state"].startswith("failed: RunError: another process of this run has ended (")
+        )
+        assert about["processes"] == 2
+    with pytest.raises(RunError, match="processes was 2 and is 1"):
+        run("papyan2020", data="digits", out=folder, resume=True)
+    result = torchrun(2, *command, str(folder))
+    assert result.returncode == 0, result.stderr
+    assert "network 1  epoch" not in result.stdout
+    whole = result_files(undisturbed / "whole")
+    assert result_files(folder) == whole
+    assert len(whole) == 3 + 7 + 7
+
+
+def result_files(folder: Path) -> dict[str, bytes]:
+    """Everything that a run has found."""
+    kept = [folder / "outcome.json", folder / "claims.md", folder / "claims.json"]
+    kept += [*(folder / "tables").iterdir(), *(folder / "figures").iterdir()]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in kept}
 
 
 def test_a_process_alone_and_what_torchrun_and_srun_say(monkeypatch):

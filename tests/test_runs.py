@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-import math
 import os
 import random
 import re
@@ -369,52 +368,3 @@ def test_a_killed_run_ends_as_an_undisturbed_one(run, tmp_path, monkeypatch):
     assert result_files(tmp_path / "killed") == result_files(tmp_path / "whole")
     about = json.loads((tmp_path / "killed" / "run.json").read_text())
     assert (about["state"], len(about["resumed"])) == ("finished", KILLS)
-
-
-def two(*words: str, **environment: str) -> tuple[subprocess.CompletedProcess, float]:
-    """The command on two processes, and the seconds that it took until all had ended."""
-    began = time.monotonic()
-    launcher = ["torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    result = subprocess.run(
-        [sys.executable, "-m", *launcher, str(WORKER), "run", "papyan2020", *words],
-        env=os.environ | {"OMP_NUM_THREADS": "1"} | environment,
-        capture_output=True,
-        text=True,
-        timeout=200,
-        check=False,
-    )
-    return result, time.monotonic() - began
-
-
-def test_when_one_of_two_processes_ends_so_does_the_other_and_the_run_goes_on(run, tmp_path):
-    """Process 1 is killed, or raises an error; the end is that of two undisturbed processes."""
-    faults = [("1 kill 19", "Signal 9 (SIGKILL)"), ("1 raise 40", "on purpose")]
-    result, usual = two("--data", "digits", "--out", str(tmp_path / "whole"))
-    assert result.returncode == 0, result.stderr
-    assert result.stdout.count("run folder:") == 1
-    assert result.stdout.count("epoch 10/10") == 5
-    words = ["--data", "digits", "--out", str(tmp_path / "half"), "--resume"]
-    for fault, message in faults if KILLS > 1 else faults[:1]:  # each takes ten seconds
-        result, seconds = two(*words, FAULT=fault)
-        assert result.returncode != 0
-        assert seconds < usual + 30
-        assert message in result.stderr
-        assert "rank      : 1 (local_rank: 1)" in result.stderr  # torchrun names the culprit
-        about = json.loads((tmp_path / "half" / "run.json").read_text())
-        assert about["state"] != "finished"
-        assert about["processes"] == 2
-    refused = run("papyan2020", *words)
-    assert refused.exit_code == 1
-    assert "processes was 2 and is 1" in refused.stderr
-    result, _ = two(*words)
-    assert result.returncode == 0, result.stderr
-    assert "network 1  epoch" not in result.stdout
-    assert result_files(tmp_path / "half") == result_files(tmp_path / "whole")
-    # One process finds the same, up to float32's rounding in ten epochs.
-    outcome = Outcome.load(tmp_path / "half" / "outcome.json")
-    alone = papyan2020.experiment(data=DIGITS)
-    first, other = outcome.tables["weight decay 5e-3"], alone.tables["weight decay 5e-3"]
-    assert first["epoch"] == other["epoch"]
-    assert all(
-        math.isclose(a, b, rel_tol=0.05) for a, b in zip(first["nc1"], other["nc1"], strict=True)
-    )
