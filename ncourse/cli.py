@@ -5,12 +5,13 @@ import importlib.metadata
 import importlib.util
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 try:
     import typer
@@ -143,9 +144,13 @@ def record(
     out: Annotated[Path, typer.Argument(help="The JSON file to write.")],
     seed: Annotated[list[int], typer.Option(help="Repeat the option for several seeds.")],
     scale: Annotated[str, typer.Option(help="laptop, or workstation where it exists.")] = "laptop",
+    data: Annotated[
+        str | None, typer.Option(help="As in `ncourse run`; the experiment's own if not given.")
+    ] = None,
 ) -> None:
     """Run a paper's experiment once per seed and keep what notebooks have no time for."""
     from ncourse.claims import repeat
+    from ncourse.runs import dataset
 
     try:
         module = importlib.import_module(f"ncourse.papers.{paper}")
@@ -154,10 +159,13 @@ def record(
     options = [f"--seed {number}" for number in seed]
     if scale != "laptop":
         options.append(f"--scale {scale}")
+    if data is not None:
+        options.append(f"--data {shlex.quote(data)}")
     command = f"ncourse record {paper} {out.as_posix()} {' '.join(options)}"
     try:
-        recording = repeat(module.experiment, seed, command=command, scale=scale)
-    except ValueError as error:
+        chosen: dict[str, Any] = {} if data is None else {"data": dataset(data)}
+        recording = repeat(module.experiment, seed, command=command, scale=scale, **chosen)
+    except (ValueError, FileNotFoundError) as error:
         raise _fail(str(error)) from None
     recording.save(out)
     for outcome in recording.outcomes:
@@ -193,6 +201,34 @@ def run(
         for made in outcome.claims:
             console.print(f"{made.verdict}: {made.text}", highlight=False, soft_wrap=True)
         console.print(str(outcome), highlight=False, soft_wrap=True)
+
+
+@app.command("measure")
+def measure_file(
+    file: Annotated[
+        Path, typer.Argument(help="An .npz or .pt file: features, labels, perhaps weight, bias.")
+    ],
+    convention: Annotated[str, typer.Option(help="papyan, zhu, jacot or wu.")] = "papyan",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """Measure collapse of features that you have saved."""
+    import json
+    import math
+
+    from ncourse import features
+
+    try:
+        report = features.load(file).measure(convention=convention)
+    except (FileNotFoundError, TypeError, ValueError) as error:
+        raise _fail(str(error)) from None
+    if as_json:  # JSON has neither nan nor infinity
+        values = {
+            name: value if math.isfinite(value) else None
+            for name, value in report.as_dict().items()
+        }
+        print(json.dumps(values, indent=2))
+    else:
+        console.print(str(report), highlight=False, markup=False, soft_wrap=True)
 
 
 @app.command()

@@ -17,7 +17,8 @@ from ncourse.claims import CLAIM_MIME
 
 PACKAGE = Path(__file__).parent
 BACK_MATTER = (
-    *("teaching", "claims", "notation", "glossary", "refresher", "data-sets"),
+    *("teaching", "claims", "notation", "glossary", "refresher"),
+    *("your-model", "larger-runs", "beyond-digits", "cost", "data-sets"),
     *("references", "api", "changelog"),
 )
 """The pages behind the chapters, in order; those that are not written by hand are made here."""
@@ -150,7 +151,7 @@ INTERFACE = {
     "geometry": ("Geometry and measurement", ("simplex", "metrics", "claims")),
     "training": (
         "Data, networks, training",
-        ("data", "models", "training", "ufm", "continual"),
+        ("data", "features", "models", "training", "runs", "ufm", "continual"),
     ),
     "figures": ("Figures and exercises", ("plots", "scrubber", "exercises")),
     "papers": (

@@ -1,7 +1,8 @@
 """One of several processes that train together; test_processes starts them with torchrun.
 
-Usage: fit_worker.py FOLDER [CASE]. First they run a small papyan2020, undisturbed. Each case is trained twice, by all processes and by this one
-alone. Each writes how far the two are apart, and what else the tests ask.
+Usage: fit_worker.py FOLDER [CASE]. First they run a small papyan2020, undisturbed. Each case is
+trained twice, by all processes and by this one alone. Each writes how far the two are apart, and
+what else the tests ask.
 """
 
 import contextlib
@@ -11,9 +12,8 @@ from pathlib import Path
 from unittest.mock import patch
 
 import torch
-from torch import nn
-
 from run_worker import SMALL
+from torch import nn
 
 from ncourse import runs, training
 from ncourse.data import Dataset, gaussian_mixture

@@ -13,7 +13,7 @@ FLOORS = [
     {"simplex", "files"},
     {"claims"},
     {"metrics", "data"},
-    {"ufm", "models"},
+    {"ufm", "models", "features"},
     {"training"},
     {"continual"},
     {"papers"},
