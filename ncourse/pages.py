@@ -5,15 +5,16 @@ bibliography, the interface from docstrings. So none of them can say something e
 """
 
 import html
+import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from nbformat import NotebookNode
 
 from ncourse.book import Book, Chapter
-from ncourse.claims import CLAIM_MIME
+from ncourse.claims import CLAIM_MIME, Recording
 
 PACKAGE = Path(__file__).parent
 BACK_MATTER = (
@@ -119,6 +120,90 @@ def claims_page(book: Book, notebooks: Sequence[NotebookNode]) -> str:
                 "",
             ]
     return "\n".join(lines)
+
+
+# --- recorded runs ------------------------------------------------------------------------------
+
+_BESIDE = re.compile(r"^<!-- beside (\S+) (\S+) -->$", flags=re.MULTILINE)
+_TABLE_OF = re.compile(r"^<!-- table (\S+) -->$", flags=re.MULTILINE)
+_CURVES = re.compile(r"^<!-- curves (\S+) \| (.+) \| (.+) -->$", flags=re.MULTILINE)
+
+
+def with_recordings(folder: Path, text: str) -> str:
+    """A page with its marks replaced by what recordings say; nothing measured is typed on a page.
+
+    A mark is a line of its own. `<!-- beside OTHER LAPTOP -->` becomes the claims of `OTHER.json`,
+    under each what `LAPTOP.json` has to the claim of the same words.
+    `<!-- curves OTHER | TABLE | ALT -->` becomes NC1 to NC4 of that table and, dashed, of "TABLE,
+    no weight decay", with the text ALT for those who cannot see it. `<!-- table NAME -->` becomes
+    `NAME.json`, a table in plain data.
+
+    Args:
+        folder: of the recordings.
+        text: of the page, Markdown.
+
+    Raises:
+        OSError, ValueError: if a recording is missing or damaged, naming it.
+    """
+    text = _BESIDE.sub(lambda found: _beside(folder, found[1], found[2]), text)
+    text = _TABLE_OF.sub(lambda found: _plain_table(folder / f"{found[1]}.json"), text)
+    return _CURVES.sub(lambda found: _curves(folder, *found.groups()), text)
+
+
+def _plain_table(path: Path) -> str:
+    try:
+        table = json.loads(path.read_text(encoding="utf-8"))
+        rows = list(zip(*table.values(), strict=True))
+    except (ValueError, AttributeError, TypeError) as error:
+        raise ValueError(f"{path} is not a table: {error}") from error
+    lines = ["| " + " | ".join(table) + " |", "|" + "---:|" * len(table)]
+    lines += [f"| {' | '.join(_cell(value) for value in row)} |" for row in rows]
+    return "\n".join(lines)
+
+
+def _cell(value: float | int | None) -> str:
+    if value is None:
+        return "–"
+    return f"{value:,}" if isinstance(value, int) else f"{value:.2g}"
+
+
+def _beside(folder: Path, other: str, laptop: str) -> str:
+    there = Recording.load(folder / f"{other}.json")
+    here = Recording.load(folder / f"{laptop}.json")
+    outcome, *_ = there.outcomes
+    lines = [f"{outcome}", "", f"`{there.command}`", ""]
+    for made in outcome.claims:
+        card = made._repr_mimebundle_()["text/html"]
+        same = [c for o in here.outcomes for c in o.claims if c.text == made.text]
+        about = ""
+        if same:
+            first = same[0]
+            about = (
+                f"<br><small><b>Laptop</b> holds for {sum(c.holds for c in same)} of {len(same)} "
+                f"seeds on {html.escape(str(here.outcomes[0].data))}; the first: "
+                f"{html.escape(_numbers(first.measured))}; "
+                f"control: {html.escape(_numbers(first.control))}</small>"
+            )
+        lines += [card.removesuffix("</div>") + about + "</div>", ""]
+    return "\n".join(lines)
+
+
+def _numbers(values: Mapping[str, float | int]) -> str:
+    return ", ".join(f"{name}: {value:.4g}" for name, value in values.items())
+
+
+def _curves(folder: Path, name: str, table: str, alt: str) -> str:
+    from ncourse.plots import Picture, collapse_curves, png
+    from ncourse.training import History
+
+    tables = Recording.load(folder / f"{name}.json").outcomes[0].tables
+    control = f"{table}, no weight decay"
+    figure = collapse_curves(
+        {"weight decay": tables[table], "no weight decay": tables[control]},
+        controls=["no weight decay"],
+        terminal=History(tables[table]).terminal_epoch,
+    )
+    return str(Picture(png(figure), alt)._repr_mimebundle_()["text/html"])
 
 
 # --- references ---------------------------------------------------------------------------------

@@ -46,6 +46,7 @@ from ncourse.pages import (
     references_page,
     short_signature,
     with_anchors,
+    with_recordings,
 )
 from ncourse.references import with_references
 from ncourse.slides import deck
@@ -481,7 +482,8 @@ def _write_source(book: Book, notebooks: Sequence[NotebookNode], source: Path) -
         if (book.root / copied).is_file():
             pages[name] = (book.root / copied).read_text(encoding="utf-8")
     for path in source.glob("*.md"):
-        pages[path.stem] = with_generated(book, path.read_text(encoding="utf-8"))
+        text = with_generated(book, path.read_text(encoding="utf-8"))
+        pages[path.stem] = with_recordings(book.folder / "recorded", text)
     for name, text in pages.items():
         (source / f"{name}.md").write_text(text, encoding="utf-8")
     style = book.folder / "assets" / "site.css"

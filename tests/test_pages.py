@@ -11,7 +11,7 @@ from nbformat.v4 import new_code_cell, new_notebook, new_output
 
 from ncourse import pages
 from ncourse.book import Book, load
-from ncourse.claims import Claim
+from ncourse.claims import Claim, DataCard, Outcome, Recording
 from ncourse.pages import ClaimsError
 
 REPOSITORY = Path(__file__).parents[1]
@@ -84,6 +84,64 @@ def test_chapters_of_the_course_owe_nothing() -> None:
         for line in pages.missing_claims(chapter, nbformat.read(book.path(chapter), as_version=4))
     ]
     assert owed == []
+
+
+def recording(name: str, holds: bool, seeds: int) -> Recording:
+    table = {"epoch": [1, 2], **{key: [2.0, 1.0] for key in NC}, "train_error": [0.5, 0.0]}
+    outcome = Outcome(
+        "first2020",
+        "laptop",
+        0,
+        DataCard(name, 7, 0, 2, ""),
+        (Claim("x < 1 & <b>", holds, {"x": 0.5}, "First", {"y": 2.5}),),
+        {"run": table, "run, no weight decay": table},
+    )
+    return Recording((outcome,) * seeds, "ncourse record first2020", "0.1.0", "2026-01-01")
+
+
+NC = ("nc1", "nc2_equiangular", "nc3", "nc4")
+
+
+def test_recordings_stand_where_a_page_asks_for_them(tmp_path: Path) -> None:
+    recording("shirts", holds=False, seeds=1).save(tmp_path / "other.json")
+    recording("numbers", holds=True, seeds=3).save(tmp_path / "laptop.json")
+    (tmp_path / "cost.json").write_text('{"d": [512], "ms": [0.0123]}')
+    text = "\n".join(
+        [
+            "# T",
+            "<!-- beside other laptop -->",
+            "<!-- table cost -->",
+            "<!-- curves other | run | A -->",
+        ]
+    )
+    page = pages.with_recordings(tmp_path, text)
+    assert "<!--" not in page
+    assert "✗" in page
+    assert "x: 0.5" in page
+    assert "<b>Laptop</b> holds for 3 of 3 seeds on numbers: 7 training samples" in page
+    assert page.count("<div") == page.count("</div>") == 1
+    assert "| 512 | 0.012 |" in page
+    assert 'alt="A"' in page
+    assert "`ncourse record first2020`" in page
+
+
+def test_a_recording_that_is_missing_or_damaged_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"nowhere\.json"):
+        pages.with_recordings(tmp_path, "<!-- beside nowhere nowhere -->")
+    for content in ("[1]", "{", '{"a": [1], "b": []}'):
+        (tmp_path / "t.json").write_text(content)
+        with pytest.raises(ValueError, match=r"t\.json is not a table"):
+            pages.with_recordings(tmp_path, "<!-- table t -->")
+
+
+def test_every_recording_of_the_pages_is_there() -> None:
+    for path in NOTEBOOKS.glob("*.md"):
+        text = path.read_text(encoding="utf-8")
+        marks = re.findall(r"<!-- (?:beside|curves|table) ", text)
+        left = re.findall(
+            r"<!-- (?:beside|curves|table) ", pages.with_recordings(NOTEBOOKS / "recorded", text)
+        )
+        assert left == [], (path, marks)
 
 
 def test_references_name_the_chapters_that_cite_them(book: Book) -> None:

@@ -1,6 +1,7 @@
 """Papyan, Han, Donoho 2020: each claim can fail, and the recording is what the code makes."""
 
 import copy
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -166,3 +167,88 @@ def test_ncourse_record_writes_what_the_command_says(monkeypatch, tmp_path):
     assert recording.command == f"ncourse record papyan2020 {out} --seed 3"
     assert recording.outcomes[0].seed == 3
     assert CliRunner().invoke(app, ["record", "nobody1999", str(out), "--seed", "3"]).exit_code == 1
+
+
+# The scale "workstation" --------------------------------------------------------------------------
+
+IMAGES = Path(__file__).parent.parent / "notebooks" / "recorded" / "beyond-papyan2020.json"
+NC = ("nc1", "nc2_equiangular", "nc3", "nc4", "test_nc1")
+
+
+def run_of(first, terminal, last, *, error=0.0):
+    """Three epochs: the first, the first at zero error, the last."""
+    table = {name: [first, terminal, last] for name in NC}
+    return {"epoch": [1, 5, 9], "train_error": [0.5, error, error], **table}
+
+
+@pytest.fixture
+def long_tables():
+    whole, none = run_of(1.0, 0.5, 0.01), run_of(1.0, 0.5, 0.4)
+    made = {"mlp": whole, "cnn": run_of(1.0, 0.5, 0.1)}
+    made |= {"mlp, no weight decay": none, "cnn, no weight decay": copy.deepcopy(none)}
+    whole["nc4"] = [0.1, 0.1, 0.0]
+    whole["test_nc1"] = [2.0, 2.0, 2.0]
+    return made
+
+
+def test_claims_on_images_hold_for_what_they_describe(long_tables):
+    assert all(made.holds for made in papyan2020.claims_on_images(long_tables))
+
+
+LONG_FALSE = [
+    (0, "mlp", {"nc1": [1.0, 0.5, 0.06]}),
+    (0, "mlp, no weight decay", {"nc1": [1.0, 0.5, 0.015]}),
+    (1, "mlp", {"nc1": [1.0, 0.1, 0.01]}),
+    (1, "mlp", {"train_error": [0.5, 0.1, 0.1]}),
+    (1, "mlp, no weight decay", {"nc1": [1.0, 0.5, 0.1]}),
+    (2, "mlp", {"nc2_equiangular": [1.0, 1.0, 0.4]}),
+    (2, "mlp", {"nc3": [1.0, 1.0, 0.2]}),
+    (2, "mlp, no weight decay", {"nc2_equiangular": [1.0, 1.0, 0.01]}),
+    (2, "mlp, no weight decay", {"nc3": [1.0, 1.0, 0.01]}),
+    (3, "mlp", {"nc4": [0.1, 0.0, 0.001]}),
+    (3, "mlp", {"nc4": [0.0, 0.0, 0.0]}),
+    (4, "cnn", {"nc1": [1.0, 0.2, 0.1]}),
+    (4, "cnn", {"train_error": [0.5, 0.1, 0.1]}),
+    (4, "cnn, no weight decay", {"nc1": [1.0, 0.5, 0.2]}),
+    (5, "mlp", {"test_nc1": [2.0, 2.0, 0.05]}),
+    (5, "mlp", {"test_nc1": [4.0, 2.0, 2.0]}),
+]
+
+
+@pytest.mark.parametrize(("index", "name", "columns"), LONG_FALSE)
+def test_a_false_long_run_is_noticed(long_tables, index, name, columns):
+    long_tables[name] |= columns
+    assert not papyan2020.claims_on_images(long_tables)[index].holds
+
+
+def test_recorded_images_follow_from_their_tables():
+    outcome = Recording.load(IMAGES).outcomes[0]
+    made = papyan2020.claims_on_images(outcome.tables)
+    assert [(c.text, c.holds) for c in made] == [(c.text, c.holds) for c in outcome.claims]
+    assert not any(c.binding for c in outcome.claims)
+    for now, then in zip(made, outcome.claims, strict=True):
+        assert dict(now.measured) == pytest.approx(dict(then.measured), rel=1e-4)
+        assert dict(now.control) == pytest.approx(dict(then.control), rel=1e-4)
+
+
+def test_workstation_trains_each_network_on_its_part_of_the_images(monkeypatch):
+    short = {
+        name: dataclasses.replace(
+            run, widths=(4,), epochs=2, per_class=3 if run.cnn else None, batch_size=32
+        )
+        for name, run in papyan2020.WORKSTATION.items()
+    }
+    monkeypatch.setattr(papyan2020, "WORKSTATION", short)
+    sizes = []
+    real = papyan2020.fit
+
+    def fit(**arguments):
+        sizes.append((len(arguments["dataset"].labels), arguments["weight_decay"]))
+        return real(progress=False, **arguments)
+
+    monkeypatch.setattr(papyan2020, "fit", fit)
+    outcome = papyan2020.experiment("workstation", data=digits(num_train=200))
+    assert [size for size, _ in sizes] == [200, 200, 30, 30]
+    assert [decay > 0 for _, decay in sizes] == [True, False, True, False]
+    assert list(outcome.tables) == list(short)
+    assert not any(made.binding for made in outcome.claims)

@@ -71,7 +71,7 @@ class Long:
 
 
 _MLP = Long((512, 512, 512), False, None, 150, 256, 0.04, 2e-3)
-_CNN = Long((32, 64, 128), True, 600, 100, 128, 0.05, 1e-3)
+_CNN = Long((32, 64, 128), True, 300, 80, 128, 0.05, 1e-3)
 WORKSTATION = {
     "mlp": _MLP,
     "mlp, no weight decay": replace(_MLP, weight_decay=0.0),
@@ -91,7 +91,7 @@ def experiment(scale: str = "laptop", *, seed: int = 0, data: Dataset | None = N
 
     Args:
         scale: "laptop" (about a minute on one core for digits) or "workstation" (an MLP on all
-            images, a CNN on 600 a class; an hour on one core for Fashion-MNIST).
+            images, a CNN on 300 a class; an hour on one core for Fashion-MNIST).
         seed: of weights, sample order and random labels.
         data: the caller's own images; if None, digits, and Fashion-MNIST for "workstation".
             Thresholds belong to digits, so on other data the claims are reported and do not raise.

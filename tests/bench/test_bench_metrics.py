@@ -16,14 +16,6 @@ from ncourse.metrics import CollapseMetric, measure
 pytestmark = [pytest.mark.bench, pytest.mark.benchmark(timer=time.process_time)]
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def _data(num_samples, dim, num_classes):
     generator = torch.Generator().manual_seed(0)
     labels = torch.arange(num_samples) % num_classes

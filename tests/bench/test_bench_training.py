@@ -21,14 +21,6 @@ BATCH = 128
 DATA = digits()
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def _mlp():
     return MLP(DATA.input_shape, (256, 256, 256), 10, seed=0)
 
@@ -37,8 +29,15 @@ def _cnn():
     return CNN(DATA.input_shape, (16, 32, 64), 10, seed=0)
 
 
-def _optimizer(model):
-    return torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9, weight_decay=5e-4)
+def _train(model, epochs, batches):
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9, weight_decay=5e-4)
+    model.train()
+    for _ in range(epochs):
+        for inputs, labels in batches:
+            loss = cross_entropy(model(inputs), labels)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
 
 
 def _course(model, epochs):
@@ -50,28 +49,14 @@ def _course(model, epochs):
 
 def _bare(model, epochs):
     """Forward, backward, step on batches that are in memory; nothing is measured."""
-    optimizer = _optimizer(model)
     batches = list(zip(DATA.inputs.split(BATCH), DATA.labels.split(BATCH), strict=True))
-    model.train()
-    for _ in range(epochs):
-        for inputs, labels in batches:
-            loss = cross_entropy(model(inputs), labels)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
+    _train(model, epochs, batches)
 
 
 def _loader(model, epochs):
     """What a tutorial writes: a DataLoader that shuffles and collates sample by sample."""
-    optimizer = _optimizer(model)
     loader = DataLoader(TensorDataset(DATA.inputs, DATA.labels), batch_size=BATCH, shuffle=True)
-    model.train()
-    for _ in range(epochs):
-        for inputs, labels in loader:
-            loss = cross_entropy(model(inputs), labels)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
+    _train(model, epochs, loader)
 
 
 def _seconds(
