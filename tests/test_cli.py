@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from ncourse import cli
 from ncourse.claims import DataCard, Outcome, Recording
+from ncourse.data import Dataset
 from ncourse.papers import zhu2021
 
 
@@ -189,6 +190,23 @@ def test_without_the_course_extra_the_command_says_what_to_install() -> None:
     assert result.stderr == (
         'ncourse: typer is not installed; the command needs: pip install "ncourse[course]"\n'
     )
+
+
+def test_record_takes_data_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def experiment(scale: str = "laptop", *, seed: int = 0, data: Dataset | None = None) -> Outcome:
+        assert data is not None
+        return Outcome("zhu2021", scale, seed, data.card, ())
+
+    monkeypatch.setattr(zhu2021, "experiment", experiment)
+    out = tmp_path / "r.json"
+    words = ["record", "zhu2021", str(out), "--seed", "1", "--data"]
+    assert CliRunner().invoke(cli.app, [*words, "digits"]).exit_code == 0
+    kept = Recording.load(out)
+    assert kept.outcomes[0].data.name == "digits"
+    assert kept.command.endswith("--seed 1 --data digits")
+    result = CliRunner().invoke(cli.app, [*words, "imagenet"])
+    assert result.exit_code == 1
+    assert "there is no data set 'imagenet'" in result.stderr
 
 
 def test_record_writes_the_command_and_the_scale(

@@ -625,8 +625,8 @@ def experiment(scale: str = "laptop", *, seed: int = 0, data: Dataset | None = N
             Transformers, two tasks on sequences; a few minutes).
         seed: of the data, the initial weights and all fixed embeddings.
         data: the caller's own data set in place of the mixture, 20 samples of each class in their
-            64 leading principal directions; the Transformer then reads its rows if it has images, and is left out otherwise. Claims are
-            reported and do not raise.
+            64 leading principal directions; the Transformer then reads its rows if it has images,
+            and is left out otherwise. Claims are reported and do not raise.
 
     Returns:
         An `Outcome` with the table "depth": problem, architecture, schedule, objective, depth, and
