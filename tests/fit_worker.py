@@ -12,7 +12,6 @@ from pathlib import Path
 from unittest.mock import patch
 
 import torch
-from run_worker import SMALL
 from torch import nn
 
 from ncourse import runs, training
@@ -21,6 +20,7 @@ from ncourse.models import CNN, MLP, Classifier
 from ncourse.papers import papyan2020
 from ncourse.training import History, Place, fit, place
 
+SMALL = papyan2020.Scale(10, (8,), 4, (4,))  # as in run_worker
 CLOUDS = gaussian_mixture(3, 5, train_per_class=21, test_per_class=9, separation=1.5, seed=0)
 IMAGES = torch.randn(23, 1, 8, 8, generator=torch.Generator().manual_seed(0))
 PICTURES = Dataset("toy", IMAGES, torch.arange(23) % 2, IMAGES[:0], torch.arange(0), ("a", "b"))
