@@ -43,6 +43,55 @@ def test_claims_are_reported_and_follow_from_the_tables(path: Path) -> None:
     assert not any(c.binding for c in kept.claims)
 
 
+def fall(table: dict[str, list[float]], start: int = 0) -> float:
+    return table["nc1"][start] / table["nc1"][-1]
+
+
+def test_numbers_in_the_paragraphs_are_those_of_the_recordings() -> None:
+    page = " ".join((FOLDER.parent / "beyond-digits.md").read_text(encoding="utf-8").split())
+    runs = outcome("papyan2020").tables
+    mlp, none = runs["mlp"], runs["mlp, no weight decay"]
+    zero = mlp["train_error"].index(0)
+    assert none["train_error"][-1] == mlp["nc4"][-1] == 0  # "Both fit", "exactly zero"
+    seeds = [seed.tables for seed in Recording.load(FOLDER / "03-seeds.json").outcomes]
+    main = [run["weight decay 5e-3"] for run in seeds]
+    control = [run["no weight decay"] for run in seeds]
+    at = [run["train_error"].index(0) for run in main]
+    at_control = [run["train_error"].index(0) for run in control]
+    assert max(run["epoch"][row] for run, row in zip(main, at, strict=True)) == 5
+    falls = [f"{fall(run, row):.0f}-fold" for run, row in zip(main, at, strict=True)]
+    controls = [f"{fall(run, row):.1f}-fold" for run, row in zip(control, at_control, strict=True)]
+    cnn, cnn_none = runs["cnn"], runs["cnn, no weight decay"]
+    jacot = {claim.text[:12]: claim for claim in outcome("jacot2024").claims}
+    clocks = jacot["Two clocks: "].measured["fit, longest / shortest time"]
+    nc1 = jacot["NC1 falls at"]
+    deep = {claim.text[:18]: claim for claim in outcome("sukenik2025").claims}
+    cosine = deep["the loss chooses t"].measured["cross-entropy"]
+    table = outcome("wang2025").tables["strategies"]
+    final = dict(zip(table["method"], table["final"], strict=True))
+    anytime = dict(zip(table["method"], table["anytime"], strict=True))
+    assert max(final, key=final.__getitem__) == "joint"
+    for said in (
+        f"NC1 falls from {mlp['nc1'][0]:.1f} to {mlp['nc1'][-1]:.2f}, about {fall(mlp):.0f}-fold",
+        f"in as many epochs, to {none['nc1'][-1]:.1f}. Both networks fit every image",
+        f"stays at {100 * none['nc4'][-1]:.0f} % without",
+        f"falls only {fall(mlp, zero):.1f}-fold more",
+        f"then falls {' and '.join(falls)}, without weight decay {' and '.join(controls)}",
+        f"it misfits {cnn['train_error'][-1] * 3000:.0f} of them",
+        f"NC1 falls {fall(cnn):.0f}-fold with it, {fall(cnn_none):.0f}-fold without",
+        f"at 2e-3 NC1 falls {nc1.measured['λ = 2e-3']:.0f}-fold, without it "
+        f"{nc1.control['without weight decay']:.0f}-fold",
+        f"takes up to {clocks:.0f} times as long",
+        f"−1/9, and −{-cosine:.4f} was measured",
+        f"({final['ProNC']:.2f} against {final['ER']:.2f} for ER)",
+        f"ends ahead of ProNC ({final['fixed simplex, tuned']:.2f})",
+        f"({anytime['fixed simplex, tuned']:.2f} against {anytime['ProNC']:.2f})",
+        f"A random first simplex costs {final['ProNC'] - final['random start']:.2f}",
+        f"all tasks together ({final['joint']:.2f})",
+    ):
+        assert said in page, said
+
+
 @DEBIAN
 def test_all_ran_on_the_published_images() -> None:
     images = fashion_mnist()
