@@ -2,6 +2,7 @@
 
 import math
 
+import jaxtyping
 import pytest
 import torch
 from hypothesis import given, settings
@@ -228,3 +229,175 @@ def test_repel_refuses_no_steps():
 def test_shapes_are_checked_at_run_time_in_the_tests():
     with pytest.raises(TypeCheckError):
         off_diagonal(torch.zeros(2, 3))
+
+
+# --- by hand, and as users meet it: without the run-time checks of shapes ------------------------
+
+
+@pytest.fixture
+def unchecked(monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+
+
+def test_repel_moves_two_points_as_worked_by_hand():
+    # x - y = (1, -1), its square is 2, so the push is 1/2 and the step 0.2 * 1/2 * (1, -1).
+    start = torch.eye(2, dtype=torch.float64)
+    moved = torch.tensor([[1.1, -0.1], [-0.1, 1.1]], dtype=torch.float64) / math.sqrt(1.22)
+    path = repel(torch.tensor([[3.0], [0.5]]) * start, steps=1)
+    torch.testing.assert_close(path, torch.stack([start, moved]))
+    # A push of 1 whatever the distance: a step of half the difference.
+    moved = torch.tensor([[1.5, -0.5], [-0.5, 1.5]], dtype=torch.float64) / math.sqrt(2.5)
+    path = repel(start, push=torch.ones_like, steps=1, step_size=0.5)
+    torch.testing.assert_close(path[1], moved)
+    # Each pair adds its own push: the middle one of three is pushed equally from both sides.
+    fan = torch.tensor([[0.0, 1.0], [1.0, 0.0], [0.0, -1.0]], dtype=torch.float64)
+    torch.testing.assert_close(repel(fan, steps=1)[1][1], fan[1])
+    assert repel(start).shape == (401, 2, 2)
+    assert repel(start.float(), steps=1).dtype == torch.float32
+
+
+def test_repel_refuses_what_has_no_direction_or_no_distance():
+    with pytest.raises(ValueError, match=r"two points coincide, .* lower step_size, which is 0\.2"):
+        repel(torch.ones(2, 3), steps=1, push=lambda s: 1 / (s - 1))
+    with pytest.raises(ValueError, match="row 1 is zero and has no direction"):
+        repel(torch.tensor([[1.0, 2.0], [0.0, 0.0]]))
+    with pytest.raises(ValueError, match="row 3 is zero"):
+        repel(torch.eye(2).repeat(2, 1, 1) * torch.tensor([[[1.0], [1.0]], [[1.0], [0.0]]]))
+
+
+def test_repel_needs_two_axes(unchecked):
+    with pytest.raises(ValueError, match=r"points is \(3,\); expected \(points, dim\)"):
+        repel(torch.ones(3))
+    with pytest.raises(TypeError, match="int64; expected floating point"):
+        repel(torch.ones(3, 2, dtype=torch.long))
+
+
+def test_what_is_no_matrix_of_numbers_is_refused(unchecked):
+    with pytest.raises(ValueError, match=r"vectors is \(3,\) of torch.float32; expected"):
+        gram_matrix(torch.ones(3))
+    with pytest.raises(ValueError, match=r"vectors is \(2, 2\) of torch.bool; expected"):
+        gram_matrix(torch.ones(2, 2, dtype=torch.bool))
+    assert gram_matrix(torch.tensor([[1, 2], [0, 3]])).tolist() == [[5, 6], [6, 9]]
+    with pytest.raises(TypeError, match=r"vectors are torch.int64; .*vectors.float\(\)\?"):
+        cosine_matrix(torch.ones(2, 2, dtype=torch.long))
+    for shape in [(3,), (2, 2, 2), (2, 0)]:
+        with pytest.raises(ValueError, match=r"; expected \(vectors, dim\)"):
+            cosine_matrix(torch.ones(shape))
+    with pytest.raises(ValueError, match="contains NaN or infinity"):
+        cosine_matrix(torch.tensor([[math.inf, 1.0]]))
+    for shape in [(2, 3), (4,), (2, 2, 2)]:
+        with pytest.raises(ValueError, match="expected a square one"):
+            off_diagonal(torch.ones(shape))
+
+
+def test_off_diagonal_is_in_row_order():
+    matrix = torch.arange(9.0).reshape(3, 3)
+    assert off_diagonal(matrix).tolist() == [1, 2, 3, 5, 6, 7]
+
+
+def test_one_vector_has_a_cosine_but_no_coherence():
+    assert cosine_matrix(torch.tensor([[3.0, 4.0]])).tolist() == [[pytest.approx(1.0)]]
+    # 3/5 and -4/5 with the axes: the largest in absolute value counts.
+    vectors = torch.tensor([[1.0, 0.0], [0.0, 1.0], [3.0, -4.0]])
+    assert coherence(vectors) == pytest.approx(0.8)
+    with pytest.raises(ValueError, match="got 1 vectors; expected at least 2"):
+        coherence(torch.ones(1, 3))
+    # In one dimension all are parallel.
+    assert coherence(torch.tensor([[2.0], [-1.0]])) == 1
+
+
+@pytest.mark.parametrize(
+    ("count", "dim", "welch", "rankin"),
+    [
+        (2, 1, 1.0, -1.0),
+        (2, 2, 0.0, -1.0),
+        (3, 1, 1.0, 0.0),
+        (3, 2, 0.5, -0.5),
+        (4, 2, 1 / math.sqrt(3), 0.0),
+        (7, 3, math.sqrt(4 / 18), 0.0),
+        (4, 9, 0.0, -1 / 3),
+    ],
+)
+def test_bounds_by_hand(count, dim, welch, rankin):
+    assert welch_bound(count, dim) == pytest.approx(welch, rel=1e-14)
+    assert rankin_bound(count, dim) == pytest.approx(rankin, rel=1e-14)
+
+
+def test_bounds_need_a_dimension():
+    for bound in (welch_bound, rankin_bound):
+        with pytest.raises(ValueError, match="got 3 vectors in 0 dimensions"):
+            bound(3, 0)
+
+
+def test_growth_cosine_at_its_ends():
+    assert growth_cosine(2, 2) == growth_cosine(7, 7) == 1
+    with pytest.raises(ValueError, match="growing from 1 to 4 classes; need 2 <= num_old"):
+        growth_cosine(1, 4)
+
+
+def test_a_basis_may_be_off_by_rounding_and_no_more():
+    basis = torch.eye(3, 4, dtype=torch.float64)
+    # (1 + e)^2 - 1 is about 2e.
+    assert torch.equal(SimplexFrame((1 + 4e-5) * basis).basis, (1 + 4e-5) * basis)
+    with pytest.raises(ValueError, match=r"is 1.2e-04 away .* use SimplexFrame.nearest"):
+        SimplexFrame((1 + 6e-5) * basis)
+    with pytest.raises(ValueError, match="NaN"):
+        SimplexFrame(math.nan * basis)
+    with pytest.raises(ValueError, match="at least 2"):
+        SimplexFrame(basis[:1])
+
+
+def test_vertices_of_a_frame_by_hand():
+    # K = 2: the rows minus their mean are (1/2, -1/2, 0) and its opposite, and sqrt(2) times that.
+    frame = SimplexFrame(torch.eye(2, 3, dtype=torch.float64))
+    half = 1 / math.sqrt(2)
+    expected = torch.tensor([[half, -half, 0.0], [-half, half, 0.0]], dtype=torch.float64)
+    torch.testing.assert_close(frame.vertices, expected)
+
+
+def test_nearest_frame_refuses_means_without_a_direction():
+    for bad, message in [
+        (torch.ones(3, 4), "class mean 0 equals"),  # all in one place
+        (torch.tensor([[1.0, 0, 0], [0, 0, 0], [-1, 0, 0]]), "class mean 1 equals"),
+        (torch.full((3, 3), math.inf), "NaN or infinity"),
+        (torch.ones(1, 3), "at least 2"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            SimplexFrame.nearest(bad)
+    with pytest.raises(ValueError, match=r"means is \(5, 4\); .* at most 4 vertices"):
+        SimplexFrame.nearest(random_points(5, 4))
+    # One class far nearer to the centre than another has a direction all the same.
+    near = torch.tensor([[1.0, 0, 0], [1e-9, 1e-9, 0], [-1, 0, 0]], dtype=torch.float64)
+    assert SimplexFrame.nearest(near).basis.dtype == torch.float64
+    assert SimplexFrame.nearest(random_points(3, 3).float()).basis.dtype == torch.float32
+
+
+def test_growth_is_drawn_from_the_generator_and_keeps_the_dtype():
+    frame = SimplexFrame.nearest(random_points(3, 8).float())
+    first, again, other = (frame.grow(2, generator=generator(seed)).basis for seed in (1, 1, 2))
+    assert first.dtype == torch.float32
+    assert torch.equal(first, again)
+    assert (first - other).abs().max() > 0.05
+    # As many as fit, and not one more.
+    assert frame.grow(5).basis.shape == (8, 8)
+    with pytest.raises(
+        ValueError, match=r"from 3 to 9 vertices in 8 dimensions: .* at most 5 more"
+    ):
+        frame.grow(6)
+    with pytest.raises(ValueError, match="num_new is 0; expected at least 1"):
+        frame.grow(0)
+
+
+def test_too_little_room_says_what_does_fit():
+    message = r"5 classes need dim >= 4 .* dim = 3 holds at most 4 vertices\. .* up to 6 vectors"
+    with pytest.raises(ValueError, match=message):
+        simplex_etf(5, 3)
+    with pytest.raises(ValueError, match=r"dim = -1 holds at most 1 vertices\. .* up to 0 vectors"):
+        simplex_etf(3, -1)
+    with pytest.raises(ValueError, match="num_classes is 1; a simplex needs at least 2 classes"):
+        simplex_etf(1, 3)
+
+
+def test_nearest_etf_keeps_the_dtype():
+    assert nearest_etf(random_points(4, 3).float()).dtype == torch.float32
+    assert nearest_etf(random_points(4, 3)).dtype == torch.float64
