@@ -166,7 +166,31 @@ class ReplayBuffer:
             logits: what the model says of them now, `(N, K)`; kept beside them.
             num_seen: number of classes seen so far, the task's included.
             generator: of the choice.
+
+        Raises:
+            ValueError: if there is not one label from 0 to `num_seen` - 1 and one row of logits for
+                each sample, or samples or logits have another shape than those stored before.
         """
+        if labels.ndim != 1 or not len(inputs) == len(labels) == len(logits):
+            raise ValueError(
+                f"inputs are {tuple(inputs.shape)}, labels {tuple(labels.shape)}, logits "
+                f"{tuple(logits.shape)}; expected a label and a row of logits for each sample"
+            )
+        if len(self) and (inputs.shape[1:], logits.shape[1:]) != (
+            self.inputs.shape[1:],
+            self.logits.shape[1:],
+        ):
+            raise ValueError(
+                f"inputs are {tuple(inputs.shape)} and logits {tuple(logits.shape)}; stored before "
+                f"are {tuple(self.inputs.shape)} and {tuple(self.logits.shape)}"
+            )
+        if labels.dtype != torch.long or any(x.is_meta for x in (inputs, labels, logits)):
+            raise ValueError(
+                f"inputs, labels and logits are on {inputs.device}, {labels.device} and "
+                f"{logits.device}, labels {labels.dtype}; expected numbers, and torch.int64"
+            )
+        if num_seen < 1 or (len(labels) and not 0 <= labels.min() <= labels.max() < num_seen):
+            raise ValueError(f"num_seen is {num_seen}, with labels {labels.unique().tolist()}")
         per_class = self.capacity // num_seen
         # A random order once, on entry, makes "the first per_class" a random choice for ever.
         order = torch.randperm(len(labels), generator=generator)
@@ -181,7 +205,13 @@ class ReplayBuffer:
         self.inputs, self.labels, self.logits = inputs[keep], labels[keep], logits[keep]
 
     def draw(self, size: int, generator: torch.Generator) -> Int[Tensor, " size"]:
-        """Indices of `size` stored samples, drawn with replacement."""
+        """Indices of `size` stored samples, drawn with replacement.
+
+        Raises:
+            ValueError: if there are no samples, or `size` is below 0.
+        """
+        if not len(self) or size < 0:
+            raise ValueError(f"cannot draw {size} of {len(self)} stored samples")
         return torch.randint(len(self), (size,), generator=generator)
 
 
@@ -426,7 +456,7 @@ def dot_regression(
 
     Raises:
         TypeError: if one of them is not floating point.
-        ValueError: if their shapes differ or there is no sample.
+        ValueError: if their shapes or devices differ or there is no sample.
 
     Source: Yang et al. 2022 (the "dot-regression" loss), used for both pulls of ProNC.
 
@@ -451,6 +481,8 @@ def _check_pairs(features: Tensor, targets: Tensor) -> None:
         )
     if not (features.is_floating_point() and targets.is_floating_point()):
         raise TypeError(f"got {features.dtype} and {targets.dtype}; expected floating point")
+    if features.device != targets.device:
+        raise ValueError(f"features are on {features.device} and targets on {targets.device}")
 
 
 def mean_directions(model: Classifier, task: Task) -> Float[Tensor, "classes features"]:
@@ -523,9 +555,17 @@ def learn(
         The `Run`.
 
     Raises:
-        ValueError: if the model has another number of classes than the stream, if the buffer cannot
-            hold one sample of each class, or if a simplex does not fit into the feature dimension.
+        ValueError: if the model has another number of classes than the stream, if a class has no
+            training samples or a task no test samples, if the buffer cannot hold one sample of each
+            class, if a simplex does not fit into the features, or if the training diverges.
     """
+    if epochs < 0 or batch_size < 1 or not learning_rate >= 0:
+        raise ValueError(
+            f"got epochs={epochs}, batch_size={batch_size}, learning_rate={learning_rate}; "
+            "need at least 0, 1 and 0"
+        )
+    if not all(0 <= fraction <= 1 for fraction in milestones):
+        raise ValueError(f"milestones is {milestones}; expected fractions of the epochs, 0 to 1")
     _check(stream, strategy, model, buffer_size)
     num_tasks, num_classes = len(stream.tasks), stream.num_classes
     generator = torch.Generator().manual_seed(seed)
@@ -685,6 +725,11 @@ def _check(stream: Stream, strategy: Strategy, model: Classifier, buffer_size: i
             f"the model's classifier has {rows} rows; {stream.name} has {stream.num_classes} "
             "classes, and each needs its row from the start"
         )
+    for index, task in enumerate(stream.tasks):
+        missing = sorted(set(task.classes) - set(task.labels.tolist()))
+        if missing or not len(task.test_labels):
+            what = f"training samples of class {missing[0]}" if missing else "test samples"
+            raise ValueError(f"task {index} of {stream.name} has no {what}")
     if strategy.replay in ("beside", "merged") and 0 < buffer_size < stream.num_classes:
         raise ValueError(
             f"buffer_size is {buffer_size}; it cannot hold one sample of each of the "

@@ -779,7 +779,8 @@ def capture(
     Raises:
         ValueError: no linear layer, more than one candidate (they are listed), a classifier that is
             not part of the model, does not run, runs twice a batch, or sees inputs that are not
-            `(samples, features)`; an empty loader.
+            `(samples, features)`; not one label a sample; an empty loader; a model or a batch on
+            the meta device. What the model itself raises is passed on.
 
     >>> model = nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 4), nn.Softmax(1))
     >>> batches = [(torch.randn(5, 3), torch.arange(5) % 4), (torch.randn(2, 3), torch.arange(2))]
@@ -800,6 +801,8 @@ def capture(
         calls.append((module, inputs[0].detach().clone(), output))
 
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+    if device.type == "meta":
+        raise ValueError("the model is on the meta device, which holds no numbers")
     modes = {module: module.training for module in names}
     hooks = {module: module.register_forward_hook(record) for module in watched}
     collected: list[tuple[Tensor, Tensor, Tensor]] = []
@@ -807,6 +810,7 @@ def capture(
         model.eval()
         for inputs, labels in loader:
             calls.clear()
+            _check_not_meta(inputs=inputs, labels=labels)
             result = model(inputs.to(device))
             if not collected and classifier is None:
                 chosen = _choose_classifier(calls, result, names)
@@ -815,6 +819,11 @@ def capture(
                         hooks.pop(module).remove()
                 watched = [chosen]
             features, logits = _only_call(calls, watched[0], names)
+            if labels.shape != features.shape[:1]:
+                raise ValueError(
+                    f"a batch has labels {_shape(labels)} and features {_shape(features)}; "
+                    "expected one label a sample"
+                )
             collected.append((features.cpu(), labels.cpu(), logits.clone().cpu()))
     finally:
         for hook in hooks.values():
@@ -917,7 +926,13 @@ def measure_layers(
     >>> reports = measure_layers(layers, torch.tensor([0, 0, 1, 1]), num_classes=2)
     >>> [report.trace_ratio for report in reports.values()]
     [1.0, 0.25]
+
+    Raises:
+        TypeError, ValueError: as `measure`; ValueError also for activations without samples' axis.
     """
+    for name, activations in layers.items():
+        if activations.ndim < 2:
+            raise ValueError(f"layer {name!r} is {_shape(activations)}; expected (samples, ...)")
     return {
         name: measure(x.flatten(1), labels, None, convention=convention, num_classes=num_classes)
         for name, x in layers.items()
@@ -944,6 +959,7 @@ def nearest_class_mean(features: Tensor, class_means: Tensor) -> Int[Tensor, " s
             f"features is {_shape(features)} and class_means {_shape(class_means)}; "
             "expected (samples, d) and (classes, d)"
         )
+    _check_not_meta(features=features, class_means=class_means)
     for name, tensor in (("features", features), ("class_means", class_means)):
         if not tensor.is_floating_point():
             raise TypeError(f"{name} is {_dtype(tensor)}; expected floating point")
@@ -981,6 +997,7 @@ def variability_collapse_index(
     True
     """
     if num_classes is None:
+        _check_labels(labels)
         if labels.numel() == 0:
             raise ValueError("labels is empty; VCI needs samples of at least 2 classes")
         num_classes = int(labels.max()) + 1
@@ -1022,6 +1039,7 @@ def principal_angles(class_means: Tensor, weight: Tensor) -> Float[Tensor, " ang
             f"class_means is {_shape(class_means)} and weight {_shape(weight)}; expected "
             "(classes, features) both"
         )
+    _check_not_meta(class_means=class_means, weight=weight)
     bases = []
     for name, rows in (("class_means", class_means), ("weight", weight)):
         if not rows.is_floating_point():
@@ -1087,6 +1105,9 @@ def hyperspherical_uniformity(vectors: Tensor) -> float:
 def _unit_rows(vectors: Tensor) -> Tensor:
     if vectors.ndim != 2 or len(vectors) < 2:
         raise ValueError(f"vectors is {_shape(vectors)}; expected (K, d) with K >= 2")
+    if vectors.is_complex():
+        raise TypeError(f"vectors is {_dtype(vectors)}; expected real numbers")
+    _check_not_meta(vectors=vectors)
     norms = torch.linalg.vector_norm(vectors.detach().double(), dim=1, keepdim=True)
     if not (torch.isfinite(norms).all() and (norms > 0).all()):
         raise ValueError("vectors has a row that is zero, NaN or infinite; it has no direction")
@@ -1118,6 +1139,7 @@ def _check_classifier(
         num_classes = len(weight)
         if bias is not None and bias.shape != (num_classes,):
             raise ValueError(f"bias is {_shape(bias)}; expected ({num_classes},), one a class")
+        _check_not_meta(weight=weight, bias=bias)
         for name, tensor in (("weight", weight), ("bias", bias)):
             if tensor is not None and not torch.isfinite(tensor).all():
                 raise ValueError(f"{name} contains NaN or infinity; has the training diverged?")
@@ -1136,10 +1158,8 @@ def _check_samples(
         raise TypeError(
             f"features is {_dtype(features)}; expected floating point — features.float()?"
         )
-    if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
-        raise TypeError(
-            f"labels is {_dtype(labels)}; expected integer class indices — labels.long()?"
-        )
+    _check_labels(labels)
+    _check_not_meta(features=features)
     if features.ndim != 2:
         raise ValueError(
             f"features is {_shape(features)}; expected (samples, features) — features.flatten(1)?"
@@ -1167,6 +1187,21 @@ def _check_samples(
             f"labels contains {int(wrong)}; expected 0 to {num_classes - 1} for "
             f"{num_classes} classes"
         )
+
+
+def _check_labels(labels: Tensor) -> None:
+    """Integers, of which the least and the largest can be asked for."""
+    if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
+        raise TypeError(
+            f"labels is {_dtype(labels)}; expected integer class indices — labels.long()?"
+        )
+    _check_not_meta(labels=labels)
+
+
+def _check_not_meta(**tensors: Tensor | None) -> None:
+    for name, tensor in tensors.items():
+        if tensor is not None and tensor.is_meta:
+            raise ValueError(f"{name} is on the meta device, which holds no numbers")
 
 
 def _check_counts(labels: Tensor, num_classes: int) -> Tensor:

@@ -85,7 +85,7 @@ def nearest_etf(vectors: Float[Tensor, "classes dim"]) -> Float[Tensor, "classes
     _check_vectors(vectors)
     num_classes, dim = vectors.shape
     _check_room(num_classes, dim)
-    zero_sum = _zero_sum_basis(num_classes)
+    zero_sum = _zero_sum_basis(num_classes).to(vectors.device)
     u, _, vh = torch.linalg.svd(zero_sum.T @ vectors.double(), full_matrices=False)
     return _vertices_from_rotation(u @ vh).to(vectors.dtype)
 
@@ -114,7 +114,7 @@ class SimplexFrame:
                 f"needs dim >= {num_classes} — transposed?"
             )
         gram = gram_matrix(self.basis.double())
-        error = (gram - torch.eye(num_classes, dtype=gram.dtype)).abs().max().item()
+        error = (gram - torch.eye(num_classes).to(gram)).abs().max().item()
         if error > 1e-4:
             raise ValueError(
                 f"basis rows are not orthonormal: their Gram matrix is {error:.1e} away from the "
@@ -184,7 +184,7 @@ class SimplexFrame:
         # the draw happens to lie in their span (the same seed for the means, say).
         free = torch.linalg.qr(self.basis.double().T, mode="complete").Q[:, num_old:]
         gaussian = torch.randn(dim - num_old, num_new, generator=generator, dtype=torch.float64)
-        new = (free @ torch.linalg.qr(gaussian).Q).T.to(self.basis.dtype)
+        new = (free @ torch.linalg.qr(gaussian).Q.to(free)).T.to(self.basis.dtype)
         return SimplexFrame(torch.cat([self.basis, new]))
 
 
@@ -219,6 +219,8 @@ def off_diagonal(matrix: Float[Tensor, "n n"]) -> Float[Tensor, " pairs"]:
     """
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
         raise ValueError(f"matrix is {tuple(matrix.shape)}; expected a square one")
+    if matrix.is_meta:
+        raise ValueError("matrix is on the meta device, which holds no numbers")
     return matrix[~torch.eye(len(matrix), dtype=torch.bool, device=matrix.device)]
 
 
@@ -315,7 +317,7 @@ def repel(
     if points.ndim < 2:
         raise ValueError(f"points is {tuple(points.shape)}; expected (points, dim) or more axes")
     _check_rows(points.flatten(0, -2))
-    itself = torch.eye(points.shape[-2], dtype=points.dtype)  # keeps 1/s finite where s = 0
+    itself = torch.eye(points.shape[-2]).to(points)  # keeps 1/s finite where s = 0
     position = _normalised(points)
     path = [position]
     for _ in range(steps):
@@ -356,7 +358,7 @@ def _vertices_from_rotation(
     """sqrt(K/(K-1)) B Q for Q with K-1 orthonormal rows: every simplex ETF has this form."""
     num_classes = len(rotation) + 1
     scale = math.sqrt(num_classes / (num_classes - 1))
-    return scale * _zero_sum_basis(num_classes) @ rotation
+    return scale * _zero_sum_basis(num_classes).to(rotation) @ rotation
 
 
 def _check_rows(vectors: Tensor, *, least: int = 1) -> None:
@@ -366,6 +368,8 @@ def _check_rows(vectors: Tensor, *, least: int = 1) -> None:
         raise ValueError(f"vectors is {tuple(vectors.shape)}; expected (vectors, dim)")
     if len(vectors) < least:
         raise ValueError(f"got {len(vectors)} vectors; expected at least {least}")
+    if vectors.is_meta:
+        raise ValueError("vectors are on the meta device, which holds no numbers")
     if not torch.isfinite(vectors).all():
         raise ValueError("a vector contains NaN or infinity")
 

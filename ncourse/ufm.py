@@ -250,7 +250,9 @@ def objective(
         bias: `(K,)`; None exactly when `problem.lambda_b` is None.
 
     Raises:
-        ValueError: if a shape does not fit the model, or a bias is given or missing.
+        TypeError: if features and weight are not of one floating-point type.
+        ValueError: if a shape does not fit the model, a bias is given or missing, or a tensor is
+            not on the CPU.
 
     Source: Zhu et al. 2021 (cross-entropy); Tirer & Bruna 2022 (MSE), with the mean over samples.
 
@@ -260,6 +262,8 @@ def objective(
     (1.3863, 1.3863)
     """
     _check_point(problem, features, weight, bias)
+    if features.dtype != weight.dtype:
+        raise TypeError(f"features are {features.dtype}, weight {weight.dtype}; expected one type")
     logits = features @ weight.T
     penalty = problem.lambda_w * weight.square().sum() + problem.lambda_h * features.square().sum()
     if bias is not None and problem.lambda_b is not None:
@@ -380,8 +384,13 @@ def solve(
         max_iterations: of L-BFGS.
 
     Raises:
-        ValueError: if the start does not fit the model, or is not finite.
+        TypeError, ValueError: if the start does not fit the model, or it or the loss there is not
+            finite; if the tolerance is not a number >= 0 or there is no iteration.
     """
+    if not tolerance >= 0 or max_iterations < 1:
+        raise ValueError(
+            f"got tolerance={tolerance}, max_iterations={max_iterations}; need at least 0 and 1"
+        )
     _check_point(problem, start.features, start.weight, start.bias)
     if not torch.isfinite(_flatten(start)).all():
         raise ValueError("start contains NaN or infinity — use random_point(problem, seed=...)")
@@ -389,6 +398,8 @@ def solve(
     def loss(flat: Tensor) -> Tensor:
         return _loss_at(problem, _unflatten(problem, flat))
 
+    if not torch.isfinite(loss(_flatten(start))):
+        raise ValueError("the loss overflows at the start — use random_point(problem, seed=...)")
     flat, value, gradient, iterations = _minimise(
         loss, _flatten(start), tolerance=tolerance, max_iterations=max_iterations
     )
@@ -440,7 +451,8 @@ def curvature(problem: UFM, point: Point) -> Curvature:
         point: any point.
 
     Raises:
-        ValueError: if the point does not fit the model, or the Hessian would be too large.
+        TypeError, ValueError: if the point does not fit the model, the Hessian would be too large,
+            or it is not finite.
     """
     _check_point(problem, point.features, point.weight, point.bias)
     flat = _flatten(point)
@@ -452,6 +464,8 @@ def curvature(problem: UFM, point: Point) -> Curvature:
     hessian = torch.autograd.functional.hessian(
         lambda x: _loss_at(problem, _unflatten(problem, x)), flat
     )
+    if not torch.isfinite(hessian).all():
+        raise ValueError("the Hessian is not finite at this point: its entries are too large")
     eigenvalues, vectors = torch.linalg.eigh((hessian + hessian.T) / 2)
     return Curvature(eigenvalues, _unflatten(problem, vectors[:, 0]))
 
@@ -474,14 +488,25 @@ def plane(
         first: a direction, as a point.
         second: another direction.
         coordinates: `(grid,)`, used along both axes.
+
+    Raises:
+        TypeError, ValueError: if a point does not fit the model, coordinates are no list of
+            numbers, or the loss is NaN somewhere.
     """
+    for point in (centre, first, second):
+        _check_point(problem, point.features, point.weight, point.bias)
+    if coordinates.ndim != 1 or not len(coordinates) or coordinates.is_meta:
+        raise ValueError(f"coordinates is {tuple(coordinates.shape)}; expected (grid,), not empty")
     origin, along, across = _flatten(centre), _flatten(first), _flatten(second)
     losses = [
         _loss_at(problem, _unflatten(problem, origin + s * along + t * across))
         for s in coordinates
         for t in coordinates
     ]
-    return torch.stack(losses).reshape(len(coordinates), len(coordinates))
+    heights = torch.stack(losses).reshape(len(coordinates), len(coordinates))
+    if heights.isnan().any():
+        raise ValueError("the loss is NaN on this plane: points or coordinates are not finite")
+    return heights
 
 
 def decompose_mse(
@@ -501,7 +526,9 @@ def decompose_mse(
         penalty: Han et al.'s lambda, > 0.
 
     Raises:
-        ValueError: if shapes do not fit, a class is empty, or penalty is not above 0.
+        TypeError: if a tensor is not floating point, or labels are not integers.
+        ValueError: if shapes do not fit, a class is empty, penalty is not above 0, a number is not
+            finite or too large to square, or a tensor is not on the CPU.
 
     Source: Han, Papyan, Donoho 2021 (balanced classes). Unequal classes, weighted by their share of
     the samples, are this course's extension; the parts are the paper's when classes are equal.
@@ -519,6 +546,17 @@ def decompose_mse(
             f"labels is {tuple(labels.shape)} and bias is {tuple(bias.shape)}; expected "
             f"({len(features)},) and ({num_classes},)"
         )
+    _check_on_cpu(features, weight, bias, labels)
+    for name, tensor in (("features", features), ("weight", weight), ("bias", bias)):
+        if not tensor.is_floating_point():
+            raise TypeError(f"{name} is {tensor.dtype}; expected floating point")
+        if not torch.isfinite(tensor).all():
+            raise ValueError(f"{name} contains NaN or infinity")
+    if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
+        raise TypeError(f"labels is {labels.dtype}; expected integers")
+    labels = labels.long()
+    if len(labels) and labels.min() < 0:
+        raise ValueError(f"labels contains {int(labels.min())}; expected 0 to {num_classes - 1}")
     counts = torch.bincount(labels, minlength=num_classes)
     if len(counts) > num_classes or (counts == 0).any():
         raise ValueError(
@@ -541,7 +579,7 @@ def decompose_mse(
     given = torch.cat([weight.double(), bias.double()[:, None]], dim=1)
     excess = given - best
     residual = extended @ given.T - targets
-    return LossDecomposition(
+    parts = LossDecomposition(
         nc1=0.5 * (within.square().sum(1).mean() + penalty * best.square().sum()).item(),
         nc23=0.5 * (share @ mean_error.square().sum(1)).item(),
         perpendicular=0.5 * ((excess @ moment) * excess).sum().item(),
@@ -549,6 +587,9 @@ def decompose_mse(
         best_weight=best_weight,
         best_bias=best_bias,
     )
+    if not math.isfinite(parts.nc1 + parts.nc23 + parts.perpendicular + parts.loss):
+        raise ValueError("features, weight or bias are too large: their squares overflow")
+    return parts
 
 
 def solve_layer_peeled(
@@ -637,9 +678,10 @@ def minority_cosine(
         samples_per_class: K counts; the classes with the least of them are the minority.
 
     Raises:
-        ValueError: if there are not K counts, fewer than two classes share the least count, or a
-            row of theirs is shorter than 1e-4 of the longest row: it has vanished, as happens to
-            minorities when the features have little energy, and its direction is rounding.
+        ValueError: if there are not K counts, weight is not of finite floats on the CPU, fewer than
+            two classes share the least count, or a row of theirs is shorter than 1e-4 of the
+            longest row: it has vanished, as happens to minorities when the features have little
+            energy, and its direction is rounding.
 
     Source: Fang et al. 2021 ("minority collapse").
     """
@@ -647,6 +689,7 @@ def minority_cosine(
         raise ValueError(
             f"weight has {len(weight)} rows but there are {len(samples_per_class)} class counts"
         )
+    _check_on_cpu(weight)
     finite = weight.is_floating_point() and bool(torch.isfinite(weight).all())
     if weight.ndim != 2 or not weight.numel() or not finite:
         raise ValueError(
@@ -686,19 +729,26 @@ def nonnegative_margins(
         One margin for each class, `(K,)`, >= 0, float64.
 
     Raises:
-        ValueError: if the shape is not (K >= 2, d) or an entry is not finite.
+        TypeError, ValueError: if the shape is not (K >= 2, d), an entry is no finite real number,
+            or the tensor is not on the CPU.
 
     Source: derived here.
 
     >>> nonnegative_margins(torch.tensor([[1.0, 0.0], [-1.0, 0.0]])).tolist()
     [2.0, 0.0]
     """
+    _check_on_cpu(weight)
     if weight.ndim != 2 or len(weight) < 2 or not torch.isfinite(weight).all():
         raise ValueError(
             f"weight is {tuple(weight.shape)}; expected finite (classes, dim), at least 2 classes"
         )
+    if weight.is_complex():
+        raise TypeError(f"weight is {weight.dtype}; expected real numbers")
     rows = weight.detach().double().numpy()
     num_classes, dim = rows.shape
+    # The solver takes 1e-9 for zero and 1e20 for infinity; a power of two scales without rounding.
+    exponent = int(np.frexp(np.abs(rows).max(initial=0))[1])
+    rows = np.ldexp(rows, -exponent)
     objective_row = np.append(np.zeros(dim), -1.0)
     margins = []
     for k in range(num_classes):
@@ -710,7 +760,7 @@ def nonnegative_margins(
             bounds=[(0, 1)] * dim + [(0, None)],
         )
         margins.append(max(0.0, programme.x[-1]))
-    return torch.tensor(margins, dtype=torch.float64)
+    return torch.from_numpy(np.ldexp(margins, exponent))
 
 
 def _common_logit(problem: UFM) -> tuple[float, float]:
@@ -838,6 +888,8 @@ def _check_point(problem: UFM, features: Tensor, weight: Tensor, bias: Tensor | 
             raise ValueError(
                 f"{name} is {tuple(tensor.shape)}; expected {axes} = {shape} — transposed?"
             )
+        if not tensor.is_floating_point():
+            raise TypeError(f"{name} is {tensor.dtype}; expected floating point")
     if (bias is None) != (problem.lambda_b is None):
         raise ValueError(
             "a bias is given, but lambda_b is None: the model has none"
@@ -846,3 +898,10 @@ def _check_point(problem: UFM, features: Tensor, weight: Tensor, bias: Tensor | 
         )
     if bias is not None and bias.shape != (problem.num_classes,):
         raise ValueError(f"bias is {tuple(bias.shape)}; expected ({problem.num_classes},)")
+    _check_on_cpu(features, weight, *([] if bias is None else [bias]))
+
+
+def _check_on_cpu(*tensors: Tensor) -> None:
+    if any(tensor.device.type != "cpu" for tensor in tensors):
+        where = ", ".join(str(tensor.device) for tensor in tensors)
+        raise ValueError(f"the tensors are on {where}; expected all of them on the CPU")
