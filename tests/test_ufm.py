@@ -3,13 +3,16 @@
 import math
 from dataclasses import replace
 
+import jaxtyping
 import pytest
 import torch
 
 from ncourse.simplex import cosine_matrix, gram_matrix, off_diagonal, simplex_etf
 from ncourse.ufm import (
     UFM,
+    Curvature,
     Point,
+    Solution,
     critical_point,
     curvature,
     decompose_mse,
@@ -624,3 +627,257 @@ def test_decomposition_refuses_what_does_not_fit(change, message):
     }
     with pytest.raises(ValueError, match=message):
         decompose_mse(**(arguments | change))
+
+
+# --- defaults and edges, by hand ---------------------------------------------------------------
+
+
+def test_a_model_counts_and_labels_its_samples():
+    problem = UFM(num_classes=3, samples_per_class=(3, 1, 2), dim=1, lambda_w=0.0, lambda_h=0.0)
+    assert (problem.counts, problem.num_samples) == ((3, 1, 2), 6)
+    assert problem.labels.tolist() == [0, 0, 0, 1, 2, 2]
+    assert (problem.loss, problem.lambda_b) == ("cross-entropy", None)
+    with pytest.raises(ValueError, match=r"is \(3, 1, 2\); the closed forms need equal classes"):
+        _ = problem.shrinkage
+    # K sqrt(n lambda_w lambda_h) = 3 sqrt(4 * 0.1 * 0.4)
+    even = replace(problem, samples_per_class=4, lambda_w=0.1, lambda_h=0.4)
+    assert even.shrinkage == pytest.approx(1.2, rel=1e-14)
+    assert replace(even, samples_per_class=(4, 4, 4)).shrinkage == even.shrinkage
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"lambda_w": math.inf}, r"lambda_w is inf; a penalty is a finite number >= 0$"),
+        ({"lambda_h": -0.5}, r"lambda_h is -0.5; a penalty is a finite number >= 0$"),
+        ({"lambda_b": -0.5}, r"number >= 0 \(None for a model without bias\)$"),
+        ({"samples_per_class": (3, 3, 3, 0)}, r"samples_per_class is \(3, 3, 3, 0\); every class"),
+        ({"dim": 0}, "features need at least 1 dimension"),
+    ],
+)
+def test_each_size_and_penalty_is_looked_at(change, message):
+    with pytest.raises(ValueError, match=message):
+        model(**change)
+
+
+def test_one_penalty_of_zero_leaves_no_closed_form():
+    for change in ({"lambda_w": 0.0}, {"lambda_h": 0.0}):
+        with pytest.raises(ValueError, match=r"is 0\.0.* cross-entropy grows its logits for ever"):
+            margin(model(**change))
+
+
+def test_a_random_point_is_standard_normal_times_its_scale():
+    problem = model(samples_per_class=500, lambda_b=0.1)
+    point, doubled = random_point(problem), random_point(problem, seed=0, scale=2.0)
+    entries = point.features
+    assert entries.mean().abs() < 0.03
+    assert entries.std().item() == pytest.approx(1, abs=0.03)
+    assert entries.dtype == point.weight.dtype == torch.float64
+    for one, other in [
+        (point.features, doubled.features),
+        (point.weight, doubled.weight),
+        (point.bias, doubled.bias),
+    ]:
+        torch.testing.assert_close(2 * one, other)
+    assert not torch.equal(random_point(problem, seed=1).features, point.features)
+    assert random_point(problem, scale=0.0).features.count_nonzero() == 0
+    with pytest.raises(ValueError, match="scale is inf; a standard deviation is finite"):
+        random_point(problem, scale=math.inf)
+
+
+def test_the_default_seed_of_the_optimum_is_zero():
+    assert torch.equal(optimum(model()).point.weight, optimum(model(), seed=0).point.weight)
+
+
+def test_solve_says_how_far_it_got():
+    problem = model(lambda_b=0.1)
+    start = random_point(problem, seed=1)
+    short = solve(problem, start=start, max_iterations=3)
+    assert (short.iterations, short.converged) == (3, False)
+    # `gradient` is the largest entry of the gradient at the point returned, `loss` the loss there.
+    tensors = [short.point.features, short.point.weight, short.point.bias]
+    for tensor in tensors:
+        tensor.requires_grad_()
+    features, weight, bias = tensors
+    value = objective(problem, features=features, weight=weight, bias=bias)
+    slopes = torch.autograd.grad(value, tensors)
+    assert short.loss == pytest.approx(value.item(), rel=1e-12)
+    largest = max(slope.abs().max().item() for slope in slopes)
+    assert short.gradient == pytest.approx(largest, rel=1e-9)
+    rough = solve(problem, start=start, tolerance=1e-3)
+    fine = solve(problem, start=start)
+    assert rough.converged
+    assert fine.converged
+    assert 1e-8 < rough.gradient <= 1e-3
+    assert fine.gradient <= 1e-8
+    assert rough.iterations < fine.iterations
+
+
+def test_a_critical_point_of_full_rank_is_the_optimum():
+    problem = model(num_classes=3, samples_per_class=2, dim=2, lambda_b=0.0)
+    point = critical_point(problem, 2)
+    assert loss_of(problem, point) == pytest.approx(optimum(problem).loss, rel=1e-10)
+    assert point.bias.shape == (3,)
+    with pytest.raises(ValueError, match=r"rank is -1; expected 0\.\.2"):
+        critical_point(problem, -1)
+    with pytest.raises(ValueError, match=r"rank is 3; expected 0\.\.2"):
+        critical_point(problem, 3)
+
+
+def test_the_best_of_several_starts_is_kept():
+    # On a line no class can move past another, so which ones lie outside is left to the start.
+    problem = model(
+        num_classes=5, samples_per_class=(9, 4, 2, 1, 1), dim=1, lambda_w=1e-3, lambda_h=1e-3
+    )
+    ends = [solve(problem, start=random_point(problem, seed=seed)).loss for seed in range(8)]
+    assert min(ends) + 1e-3 < ends[0] < max(ends) - 1e-3
+    kept = loss_of(problem, critical_point(problem, 1))
+    assert kept == pytest.approx(min(ends), rel=1e-12)
+    first = loss_of(problem, critical_point(problem, 1, num_starts=1))
+    assert first == pytest.approx(ends[0], rel=1e-12)
+
+
+def test_no_start_that_converges_is_an_error(monkeypatch):
+    problem = model()
+    monkeypatch.setattr(
+        "ncourse.ufm.solve", lambda problem, start: Solution(start, 1.0, 1.0, False, 1)
+    )
+    with pytest.raises(ValueError, match="none of 5 starts converged in 2 dimensions"):
+        critical_point(problem, 2, num_starts=5)
+
+
+def test_an_eigenvalue_within_the_tolerance_is_no_way_down():
+    eigenvalues = torch.tensor([-0.5, -1e-7, -1e-9, 0.0, 2.0], dtype=torch.float64)
+    bend = Curvature(eigenvalues, random_point(model()))
+    assert bend.least == -0.5
+    assert bend.num_negative() == 2
+    assert bend.num_negative(1e-10) == 3
+    assert bend.num_negative(0.5) == 0
+
+
+def test_the_largest_hessian_is_still_computed(monkeypatch):
+    problem = model(num_classes=2, samples_per_class=1, dim=3)  # (2 + 2) * 3 parameters
+    monkeypatch.setattr("ncourse.ufm._LARGEST_HESSIAN", 12)
+    bend = curvature(problem, random_point(problem))
+    assert bend.eigenvalues.shape == (12,)
+    monkeypatch.setattr("ncourse.ufm._LARGEST_HESSIAN", 11)
+    with pytest.raises(ValueError, match=r"12 x 12; at most 11 parameters — use fewer samples"):
+        curvature(problem, random_point(problem))
+
+
+def test_curvature_of_a_penalty_alone_is_the_penalty():
+    # Zero weight and zero features of one class pair: the loss is quadratic there by hand.
+    problem = UFM(num_classes=2, samples_per_class=1, dim=1, lambda_w=0.3, lambda_h=0.5, loss="mse")
+    origin = random_point(problem, scale=0.0)
+    bend = curvature(problem, origin)
+    # Hessian blocks: lambda_h I (2 x 2), lambda_w I (2 x 2), and -targets / N = -I / 2 between.
+    middle, root = 0.4, math.hypot(0.1, 0.5)
+    expected = [middle - root] * 2 + [middle + root] * 2
+    assert bend.eigenvalues.tolist() == pytest.approx(expected, rel=1e-12)
+    assert bend.direction.features.shape == (2, 1)
+    length = bend.direction.features.square().sum() + bend.direction.weight.square().sum()
+    assert length.item() == pytest.approx(1, rel=1e-12)
+
+
+def test_layer_peeled_defaults_are_those_of_the_paper():
+    counts = [4, 4, 1]
+    given = solve_layer_peeled(samples_per_class=counts, dim=3)
+    spelled = solve_layer_peeled(
+        samples_per_class=counts, dim=3, weight_energy=1.0, feature_energy=5.0, seed=0
+    )
+    assert torch.equal(given.weight, spelled.weight)
+    assert given.weight.square().sum().item() / 3 == pytest.approx(1, rel=1e-12)
+    other = solve_layer_peeled(samples_per_class=counts, dim=3, seed=1)
+    assert not torch.allclose(given.weight, other.weight, atol=1e-2)
+    assert other.loss == pytest.approx(given.loss, rel=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"weight_energy": math.inf}, "energies are inf and 5.0; a bound on the mean squared"),
+        ({"feature_energy": math.inf}, "energies are 1.0 and inf"),
+        ({"feature_energy": 0.0}, "energies are 1.0 and 0.0"),
+        ({"dim": -1}, "dim is -1; features need at least 1 dimension"),
+        ({"samples_per_class": [3, 0]}, "every class needs a sample"),
+    ],
+)
+def test_layer_peeled_refuses(change, message):
+    with pytest.raises(ValueError, match=message):
+        solve_layer_peeled(**({"samples_per_class": [3, 3], "dim": 1} | change))
+
+
+def test_one_dimension_is_enough_to_try():
+    peeled = solve_layer_peeled(samples_per_class=[1, 1], dim=1)
+    # Two classes on a line: features and weights +-, margin 2 sqrt(E_W E_H).
+    expected = math.log1p(math.exp(-2 * math.sqrt(5)))
+    assert peeled.loss == pytest.approx(expected, rel=1e-8)
+
+
+def test_a_row_has_vanished_at_a_ten_thousandth_of_the_longest():
+    def cosine(length):
+        weight = torch.tensor([[1.0, 0.0], [length, 0.0], [0.0, length]], dtype=torch.float64)
+        return minority_cosine(weight, [5, 1, 1])
+
+    assert cosine(1.01e-4) == pytest.approx(0)
+    for length in (1e-4, 9.9e-5, 0.0):
+        with pytest.raises(ValueError, match=r"a minority row has norm .* beside 1\.0e\+00"):
+            cosine(length)
+
+
+def test_minority_cosine_asks_for_a_matrix_of_numbers(monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    for bad in (
+        torch.ones(2),
+        torch.ones(2, 2, 2),
+        torch.ones(2, 0),
+        torch.ones(2, 2, dtype=torch.long),
+        torch.full((2, 2), math.nan),
+    ):
+        with pytest.raises(ValueError, match=r"; expected finite floating-point \(classes, dim\)"):
+            minority_cosine(bad, [1, 1])
+    with pytest.raises(ValueError, match="there are 2 class counts"):
+        minority_cosine(torch.ones(3, 2), [1, 1])
+    for bad in (torch.ones(4), torch.full((2, 2), math.inf)):
+        with pytest.raises(ValueError, match=r"weight is \(.*\); expected finite \(classes, dim\)"):
+            nonnegative_margins(bad)
+
+
+def test_decomposition_by_hand():
+    # One feature, two classes at +1 and -1 with one sample each, penalty 1/2, classifier zero.
+    # Least squares: w_k = (1/2 * +-1) / (1 + 1/2), b_k = (1/2) / (1 + 1/2).
+    parts = decompose_mse(
+        features=torch.tensor([[1.0], [-1.0]]),
+        labels=torch.tensor([0, 1]),
+        weight=torch.zeros(2, 1),
+        bias=torch.zeros(2),
+        penalty=0.5,
+    )
+    third = 1 / 3
+    assert parts.best_weight.flatten().tolist() == pytest.approx([third, -third])
+    assert parts.best_bias.tolist() == pytest.approx([third, third])
+    # No variation within classes: nc1 is the penalty, 1/2 * 1/2 * 4/9.
+    assert parts.nc1 == pytest.approx(1 / 9)
+    # Outputs are (2/3, 0) for (1, 0): the mean squared error is 1/9.
+    assert parts.nc23 == pytest.approx(1 / 18)
+    assert parts.loss == pytest.approx(1 / 2)
+    assert parts.perpendicular == pytest.approx(1 / 2 - 1 / 9 - 1 / 18)
+
+
+def test_decomposition_wants_a_finite_penalty_and_matrices():
+    good = {
+        "features": torch.ones(2, 3),
+        "labels": torch.tensor([0, 1]),
+        "weight": torch.ones(2, 3),
+        "bias": torch.ones(2),
+        "penalty": 0.1,
+    }
+    for change, message in [
+        ({"penalty": math.inf}, "penalty is inf; the least-squares classifier needs it above 0"),
+        ({"features": torch.ones(2, 3, 1)}, r"features is \(2, 3, 1\) .*\(classes, dim\)"),
+        ({"weight": torch.ones(2)}, r"weight is \(2,\); expected \(samples, dim\)"),
+        ({"labels": torch.tensor([0, 1, 1])}, r"labels is \(3,\) .* expected \(2,\) and \(2,\)"),
+        ({"labels": torch.tensor([0, 2])}, r"\[1, 0, 1\]; expected 2 classes, none empty"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            decompose_mse(**(good | change))
