@@ -138,7 +138,7 @@ class SimplexFrame:
         if dim < num_classes:
             raise ValueError(
                 f"means is ({num_classes}, {dim}); a frame of {num_classes} needs "
-                f"dim >= {num_classes}, {_room(dim - 1)}"
+                f"dim >= {num_classes}: at most {dim} fit — widen the feature layer"
             )
         centred = means.double() - means.double().mean(0)
         norms = centred.norm(dim=1, keepdim=True)

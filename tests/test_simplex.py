@@ -252,6 +252,11 @@ def test_repel_moves_two_points_as_worked_by_hand():
     # Each pair adds its own push: the middle one of three is pushed equally from both sides.
     fan = torch.tensor([[0.0, 1.0], [1.0, 0.0], [0.0, -1.0]], dtype=torch.float64)
     torch.testing.assert_close(repel(fan, steps=1)[1][1], fan[1])
+    # Several starts at once are as many single ones.
+    starts = random_points(2, 3, 4, 5)
+    paths = repel(starts, steps=2)
+    for i, j in [(0, 0), (0, 2), (1, 1)]:
+        torch.testing.assert_close(paths[:, i, j], repel(starts[i, j], steps=2))
     assert repel(start).shape == (401, 2, 2)
     assert repel(start.float(), steps=1).dtype == torch.float32
 
@@ -261,8 +266,10 @@ def test_repel_refuses_what_has_no_direction_or_no_distance():
         repel(torch.ones(2, 3), steps=1, push=lambda s: 1 / (s - 1))
     with pytest.raises(ValueError, match="row 1 is zero and has no direction"):
         repel(torch.tensor([[1.0, 2.0], [0.0, 0.0]]))
+    starts = torch.ones(2, 2, 3)
+    starts[1, 1] = 0
     with pytest.raises(ValueError, match="row 3 is zero"):
-        repel(torch.eye(2).repeat(2, 1, 1) * torch.tensor([[[1.0], [1.0]], [[1.0], [0.0]]]))
+        repel(starts)
 
 
 def test_repel_needs_two_axes(unchecked):
@@ -364,12 +371,19 @@ def test_nearest_frame_refuses_means_without_a_direction():
     ]:
         with pytest.raises(ValueError, match=message):
             SimplexFrame.nearest(bad)
-    with pytest.raises(ValueError, match=r"means is \(5, 4\); .* at most 4 vertices"):
+    with pytest.raises(ValueError, match=r"means is \(5, 4\); .* dim >= 5: at most 4 fit — widen"):
         SimplexFrame.nearest(random_points(5, 4))
     # One class far nearer to the centre than another has a direction all the same.
     near = torch.tensor([[1.0, 0, 0], [1e-9, 1e-9, 0], [-1, 0, 0]], dtype=torch.float64)
     assert SimplexFrame.nearest(near).basis.dtype == torch.float64
     assert SimplexFrame.nearest(random_points(3, 3).float()).basis.dtype == torch.float32
+
+
+def test_the_frame_does_not_depend_on_the_scale_of_the_means():
+    means = random_points(4, 6)
+    vertices = SimplexFrame.nearest(means).vertices
+    for scale in (1e-9, 1e9):
+        torch.testing.assert_close(SimplexFrame.nearest(scale * means).vertices, vertices)
 
 
 def test_growth_is_drawn_from_the_generator_and_keeps_the_dtype():
