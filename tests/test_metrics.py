@@ -596,3 +596,220 @@ def test_each_mistake_has_its_own_message(arguments, error, message):
         given["num_classes"] = 2
     with pytest.raises(error, match=message):
         measure(**given)
+
+
+# Edges of the measures, by hand -------------------------------------------------------------------
+
+
+def test_more_classes_than_one_block_of_pairs():
+    """2,100 classes: pairs are taken in two blocks; the definitions take them all at once."""
+    num_classes, dim = 2100, 3
+    generator = torch.Generator().manual_seed(0)
+    means = torch.randn(num_classes, dim, generator=generator, dtype=torch.float64)
+    weight = torch.randn(num_classes, dim, generator=generator, dtype=torch.float64)
+    noise = 0.1 * torch.randn(num_classes, dim, generator=generator, dtype=torch.float64)
+    labels = torch.arange(num_classes).repeat(2)
+    report = measure(torch.cat([means + noise, means - noise]), labels, weight)
+    centred = means - means.mean(0)
+    off = ~torch.eye(num_classes, dtype=torch.bool)
+    variances = noise.square().sum(1)
+    gaps = torch.cdist(means, means, compute_mode="donot_use_mm_for_euclid_dist").square()
+    cdnv = ((variances[:, None] + variances) / 2 / gaps)[off].mean().item()
+    assert report.cdnv == pytest.approx(cdnv, rel=1e-8)
+    simplex = (torch.eye(num_classes).double() - 1 / num_classes) / math.sqrt(num_classes - 1)
+    for rows, equiangular, structure in [
+        (centred, report.nc2_equiangular, report.nc2_structure),
+        (weight, report.nc2_equiangular_classifier, report.nc2_structure_classifier),
+    ]:
+        unit = rows / rows.norm(dim=1, keepdim=True)
+        cosines = (unit @ unit.T)[off]
+        expected = (cosines + 1 / (num_classes - 1)).abs().mean().item()
+        assert equiangular == pytest.approx(expected, rel=1e-10)
+        gram = rows @ rows.T
+        assert structure == pytest.approx((gram / gram.norm() - simplex).norm().item(), rel=1e-10)
+    product = weight @ centred.T
+    expected = (product / product.norm() - simplex).norm().item()
+    assert report.nc3_structure == pytest.approx(expected, rel=1e-10)
+    unit = weight / weight.norm(dim=1, keepdim=True)
+    distances = torch.cdist(unit, unit, compute_mode="donot_use_mm_for_euclid_dist")[off]
+    expected = distances.log().mean().item()
+    assert hyperspherical_uniformity(weight) == pytest.approx(expected, rel=1e-10)
+
+
+def test_a_report_as_numbers_as_text_and_as_a_table():
+    report = measure(FEATURES, LABELS, WEIGHT, BIAS)
+    numbers = report.as_dict()
+    assert set(numbers) == {field.name for field in fields(report)} - {"convention"}
+    assert (numbers["rank"], numbers["simplex_fits"], numbers["num_samples"]) == (1.0, 1.0, 4.0)
+    assert all(type(number) is float for number in numbers.values())
+    assert repr(report) == str(report)
+    head, first, *rest = str(report).split("\n")
+    assert head == f"{'convention papyan':<27} 4 samples, 2 classes, simplex fits"
+    assert first == f"{'nc1':<27} 0.125"
+    assert rest[-1] == f"{'rank':<27} 1"
+    assert len(rest) == 18  # nineteen numbers; sizes and the room for a simplex are in the head
+    html = report._repr_html_()
+    caption = "<caption>convention papyan: 4 samples, 2 classes, simplex fits</caption><tbody>"
+    assert html.startswith(f"<table>{caption}<tr><th scope='row'>nc1</th><td>0.125</td></tr><tr>")
+    assert html.endswith("<tr><th scope='row'>rank</th><td>1</td></tr></tbody></table>")
+    crowded = measure(torch.tensor([[0.0], [1], [5]]), torch.arange(3), None, num_classes=3)
+    assert "3 samples, 3 classes, simplex does not fit" in str(crowded)
+    assert not crowded.simplex_fits
+
+
+def test_a_simplex_of_k_vertices_fits_into_one_dimension_less():
+    for dim, fits in [(1, False), (2, True), (3, True)]:
+        features = torch.randn(6, dim, generator=torch.Generator().manual_seed(0))
+        report = measure(features, torch.arange(6) % 3, None, num_classes=3)
+        assert report.simplex_fits is fits
+        # An uncentred condition number needs three independent means.
+        assert math.isfinite(report.nc2_condition) is (dim == 3)
+
+
+def test_a_single_zero_row_has_cosine_zero():
+    weight = torch.tensor([[1.0, 0.0], [0.0, 0.0]], dtype=torch.float64)
+    report = measure(FEATURES, LABELS, weight)
+    assert report.nc2_equiangular_classifier == pytest.approx(1)  # |0 + 1/(K - 1)|
+    assert report.nc2_equinorm_classifier == pytest.approx(math.sqrt(0.5) / 0.5)  # norms 1, 0
+    # cos(h, W_0) = -1/sqrt 17, 1/sqrt 17, 0 for the three of class 0, 0 for the one of class 1.
+    assert report.nc3_cosine == pytest.approx(0, abs=1e-12)
+    assert measure(FEATURES, LABELS, weight[[0, 0]]).nc3_cosine == pytest.approx(0.8 / 4)
+
+
+def test_layers_take_the_convention_and_need_samples():
+    layers = {"x": FEATURES.reshape(4, 1, 2)}
+    by_default = measure_layers(layers, LABELS, num_classes=2)["x"]
+    assert by_default.convention == "papyan"
+    wu = measure_layers(layers, LABELS, num_classes=2, convention="wu")["x"]
+    assert (wu.convention, wu.nc1) == ("wu", pytest.approx(2 / 5))
+    with pytest.raises(ValueError, match=r"layer 'y' is \(4,\); expected \(samples, \.\.\.\)"):
+        measure_layers(layers | {"y": FEATURES[:, 0]}, LABELS, num_classes=2)
+
+
+def test_nearest_class_mean_far_from_the_origin_and_in_half_precision():
+    means = 1e4 + torch.tensor([[0.0, 0.0], [1.0, 0.0]])
+    features = 1e4 + torch.tensor([[0.375, 9.0], [0.625, -9.0], [0.5, 0.0], [-3.0, 1.0]])
+    assert nearest_class_mean(features, means).tolist() == [0, 1, 0, 0]
+    # The centre is that of the means: they may have any length and number.
+    three = torch.tensor([[0.0], [4.0], [10.0]])
+    points = torch.tensor([[1.9], [2.1], [6.9], [7.1], [99.0]])
+    assert nearest_class_mean(points, three).tolist() == [0, 1, 1, 2, 2]
+    assert nearest_class_mean(points.half(), three.double()).tolist() == [0, 1, 1, 2, 2]
+    assert nearest_class_mean(points, three[:1]).tolist() == [0] * 5
+
+
+@pytest.mark.parametrize(
+    ("features", "means", "error", "message"),
+    [
+        (torch.ones(4), torch.ones(1, 4), ValueError,
+         r"features is \(4,\) and class_means \(1, 4\); expected \(samples, d\)"),
+        (torch.ones(1, 4), torch.ones(4), ValueError, r"and class_means \(4,\)"),
+        (torch.ones(2, 2).long(), torch.ones(2, 2), TypeError,
+         "^features is int64; expected floating point"),
+        (torch.ones(2, 2), torch.ones(2, 2).long(), TypeError, "^class_means is int64; expected"),
+        (_with((0, 0), math.nan), torch.ones(2, 2), ValueError, "^features contains NaN or inf"),
+        (FEATURES, torch.full((2, 2), math.inf), ValueError, "^class_means contains NaN or inf"),
+        (FEATURES, torch.ones(0, 2), ValueError, "class_means is empty; .* at least 1 class"),
+        (FEATURES.to("meta"), WEIGHT, ValueError, "^features is on the meta device"),
+        (FEATURES, WEIGHT.to("meta"), ValueError, "^class_means is on the meta device"),
+    ],
+)  # fmt: skip
+def test_nearest_class_mean_tells_each_mistake(features, means, error, message):
+    with pytest.raises(error, match=message):
+        nearest_class_mean(features, means)
+
+
+def test_vci_by_hand_and_its_mistakes():
+    # Within 1/4 around 0 and 2, between 1 around 1: the total is 5/4, so 1 - 4/5.
+    features = torch.tensor([[-0.5], [0.5], [1.5], [2.5]])
+    labels = torch.tensor([0, 0, 1, 1])
+    assert variability_collapse_index(features, labels) == pytest.approx(0.2)
+    assert variability_collapse_index(features, labels, num_classes=2) == pytest.approx(0.2)
+    # A feature that repeats another adds nothing, and neither does a constant one.
+    more = torch.cat([features, 3 * features, torch.ones(4, 1)], dim=1)
+    assert variability_collapse_index(more, labels) == pytest.approx(0.2)
+    with pytest.raises(ValueError, match=r"no sample of class 2 \(of 3\)"):
+        variability_collapse_index(features, labels, num_classes=3)
+    with pytest.raises(ValueError, match="labels is empty; VCI needs samples"):
+        variability_collapse_index(features[:0], labels[:0])
+    with pytest.raises(TypeError, match="labels is float32"):
+        variability_collapse_index(features, labels.float())
+    with pytest.raises(ValueError, match="1 class: collapse compares classes"):
+        variability_collapse_index(features, labels * 0)
+    with pytest.raises(ValueError, match=r"features is \(4,\); expected \(samples, features\)"):
+        variability_collapse_index(features[:, 0], labels)
+
+
+def test_principal_angles_by_hand_and_their_mistakes():
+    # Centred rows span a line at 0 and one at 60 degrees, whatever is added to all of them.
+    line = torch.tensor([[1.0], [-1.0], [3.0]])
+    turned = line * torch.tensor([[0.5, math.sqrt(0.75)]]) + 5
+    angles = principal_angles(line * torch.tensor([[2.0, 0.0]]), turned)
+    assert angles.tolist() == pytest.approx([math.pi / 3], abs=1e-6)
+    assert angles.dtype == torch.float64
+    for means, weight, error, message in [
+        (WEIGHT.long(), WEIGHT, TypeError, "^class_means is int64; expected floating point"),
+        (WEIGHT, WEIGHT.long(), TypeError, "^weight is int64; expected floating point"),
+        (WEIGHT[:1], WEIGHT[:1], ValueError, r"^class_means is \(1, 2\); expected 2 or more"),
+        (WEIGHT, WEIGHT * math.nan, ValueError, r"^weight is \(2, 2\); expected .* finite rows"),
+        (WEIGHT[0], WEIGHT[0], ValueError, r"class_means is \(2,\) and weight \(2,\); expected"),
+        (torch.ones(2, 2), WEIGHT, ValueError, "^the rows of class_means all coincide"),
+        (WEIGHT.to("meta"), WEIGHT, ValueError, "^class_means is on the meta device"),
+        (WEIGHT, WEIGHT.to("meta"), ValueError, "^weight is on the meta device"),
+    ]:
+        with pytest.raises(error, match=message):
+            principal_angles(means, weight)
+
+
+def test_margin_and_uniformity_by_hand():
+    # Directions east, north and west: west is sqrt 2 from north, 1 from the chord to north's east.
+    vectors = torch.tensor([[5.0, 0.0], [0.0, 0.5], [-2.0, 0.0]])
+    assert one_vs_rest_margin(vectors) == pytest.approx(1)  # north from the chord east-west
+    pairs = (math.log(2) + 2 * math.log(math.sqrt(2))) / 3
+    assert hyperspherical_uniformity(vectors) == pytest.approx(pairs)
+    assert one_vs_rest_margin(vectors[[0, 2]]) == pytest.approx(2)
+    assert hyperspherical_uniformity(vectors[[0, 2]]) == pytest.approx(math.log(2))
+    for function in (one_vs_rest_margin, hyperspherical_uniformity):
+        with pytest.raises(ValueError, match=r"vectors is \(2,\); expected"):
+            function(torch.ones(2))
+        with pytest.raises(ValueError, match="zero, NaN or infinite; it has no direction"):
+            function(torch.full((2, 2), math.inf))
+        with pytest.raises(ValueError, match=r"^vectors is on the meta device"):
+            function(torch.ones(2, 2, device="meta"))
+
+
+def test_missing_classes_are_listed_up_to_ten():
+    features = torch.randn(40, 2, generator=torch.Generator().manual_seed(0))
+    labels = torch.zeros(40, dtype=torch.long)
+    for present, message in [
+        (10, r"no sample of class 10, 11 \(of 12\); a class without samples has no mean"),
+        (2, r"class 2, 3, 4, 5, 6, 7, 8, 9, 10, 11 \(of 12\)"),
+        (1, r"class 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, … \(of 12\)"),
+    ]:
+        labels = torch.arange(40) % present
+        with pytest.raises(ValueError, match=message):
+            measure(features, labels, None, num_classes=12)
+
+
+def test_the_device_without_numbers_is_named():
+    for change, message in [
+        ({"features": FEATURES.to("meta")}, "^features is on the meta device, which holds no"),
+        ({"labels": LABELS.to("meta")}, "^labels is on the meta device"),
+        ({"weight": WEIGHT.to("meta")}, "^weight is on the meta device"),
+        ({"bias": BIAS.to("meta")}, "^bias is on the meta device"),
+    ]:
+        given = {"features": FEATURES, "labels": LABELS, "weight": WEIGHT, "bias": BIAS} | change
+        with pytest.raises(ValueError, match=message):
+            measure(**given)
+
+
+def test_whether_something_may_be_transposed_is_said_only_where_it_may():
+    for change, message in [
+        ({"features": torch.ones(3, 2)}, r"with 4 samples, one a label$"),
+        ({"features": torch.ones(3, 4)}, r"one a label — transposed\?$"),
+        ({"weight": torch.ones(2, 3), "bias": None}, r"for features \(4, 2\) — transposed\?$"),
+        ({"weight": torch.ones(3, 5), "bias": None}, r"for features \(4, 2\)$"),
+    ]:
+        given = {"features": FEATURES, "labels": LABELS, "weight": WEIGHT, "bias": BIAS} | change
+        with pytest.raises(ValueError, match=message):
+            measure(**given)
