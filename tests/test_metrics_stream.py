@@ -14,7 +14,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ncourse.metrics import CONVENTIONS, CollapseMetric, capture, measure, nearest_class_mean
+from ncourse.metrics import (
+    CONVENTIONS,
+    CollapseMetric,
+    _gather,
+    capture,
+    measure,
+    nearest_class_mean,
+)
 
 NC4 = {"nc4", "nc4_without_bias"}
 
@@ -448,3 +455,139 @@ def test_capture_a_network_of_torchvision():
     captured = capture(model, _batches(2, (3, 32, 32)))
     assert captured.features.shape == (10, 512)
     assert torch.equal(captured.weight, model.fc.weight)
+
+
+# Edges, by hand -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("keep_features", [False, True])
+def test_class_means_by_hand(keep_features):
+    metric = CollapseMetric(2, keep_features=keep_features)
+    metric.update(torch.zeros(0, 2), torch.zeros(0, dtype=torch.long))  # an empty batch is none
+    with pytest.raises(ValueError, match="no samples yet; call update before compute"):
+        metric.class_means()
+    assert metric(torch.tensor([[1.0, 2.0]]), torch.tensor([1])) is None
+    metric.update(torch.tensor([[3.0, 0.0], [5.0, 5.0]]), torch.tensor([1, 0]))
+    means = metric.class_means()
+    assert means.tolist() == [[5, 5], [2, 1]]
+    assert means.dtype == torch.float64
+    # Class 1 varies by (1, 1) about its mean, class 0 not at all; the means are (3, 4) apart.
+    report = metric.compute()
+    assert (report.num_samples, report.num_classes, report.rank) == (3, 2, 1)
+    assert report.trace_ratio == pytest.approx((4 / 3) / (25 / 4))
+    assert report.cdnv == pytest.approx(2 / (2 * 25))
+    # Along (3, 4) / 5 the deviations are +-(3 - 4) / 5: 2 / 25 in all.
+    assert report.pinv_trace == pytest.approx((2 / 25 / 3) / (25 / 4))
+
+
+def test_kept_features_are_copies():
+    features, labels = torch.ones(2, 3), torch.tensor([0, 1])
+    metric = CollapseMetric(2, keep_features=True)
+    metric.update(features, labels)
+    features.zero_()
+    labels.zero_()
+    assert metric.class_means().tolist() == [[1, 1, 1], [1, 1, 1]]
+
+
+def test_logits_after_batches_without():
+    features, labels, _ = _cloud()
+    metric = CollapseMetric(5, keep_features=True)
+    metric.update(features[:9], labels[:9])
+    with pytest.raises(ValueError, match="given for some batches only; give all or none"):
+        metric.update(features[9:], labels[9:], torch.zeros(691, 5))
+    metric.update(features[9:], labels[9:])
+    assert metric.compute().num_samples == 700
+
+
+def test_gathering_fills_in_for_a_process_without_samples(monkeypatch):
+    shards = [torch.zeros(0), torch.ones(1, 3), torch.full((1, 3), 2.0)]
+
+    def all_gather_object(parts, mine, group=None):
+        assert (len(parts), group) == (3, "some")
+        assert torch.equal(mine, shards[1])
+        parts[:] = shards
+
+    monkeypatch.setattr(torch.distributed, "get_world_size", lambda group: 3 * (group == "some"))
+    monkeypatch.setattr(torch.distributed, "all_gather_object", all_gather_object)
+    empty, *filled = _gather(shards[1], "some")
+    assert empty.shape == (0, 3)
+    assert [part.tolist() for part in filled] == [[[1, 1, 1]], [[2, 2, 2]]]
+
+
+def test_what_torchmetrics_offers_can_be_set():
+    def gather(state, group=None):
+        return [state]
+
+    assert CollapseMetric(2, dist_sync_fn=gather).dist_sync_fn is gather
+    assert CollapseMetric(2).dist_sync_fn is _gather
+    assert CollapseMetric(2, sync_on_compute=False).sync_on_compute is False
+
+
+def test_features_whose_squares_overflow_are_told_how_to_go_on():
+    metric = CollapseMetric(2)
+    metric.update(torch.tensor([[1e25], [-1e25], [1.0]]), torch.tensor([0, 0, 1]))
+    with pytest.raises(ValueError, match=r"their squares overflow; pass \.double\(\)"):
+        metric.compute()
+
+
+def test_captured_weights_do_not_follow_the_model():
+    model = _Net()
+    captured = capture(model, _batches())
+    weight, bias = captured.weight.clone(), captured.bias.clone()
+    with torch.no_grad():
+        model.head.weight.zero_()
+        model.head.bias.zero_()
+    assert torch.equal(captured.weight, weight)
+    assert torch.equal(captured.bias, bias)
+
+
+def test_capture_asks_for_one_label_a_sample_and_for_numbers():
+    (inputs, labels), *_ = _batches()
+    with pytest.raises(
+        ValueError, match=r"a batch has labels \(4,\) and features \(5, 8\); exp.* one"
+    ):
+        capture(_Net(), [(inputs, labels[:4])])
+    with pytest.raises(ValueError, match=r"^inputs is on the meta device"):
+        capture(_Net(), [(inputs.to("meta"), labels)])
+    with pytest.raises(ValueError, match=r"^labels is on the meta device"):
+        capture(_Net(), [(inputs, labels.to("meta"))])
+    with pytest.raises(ValueError, match="the model is on the meta device, which holds no numbers"):
+        capture(_Net().to("meta"), _batches())
+    with pytest.raises(
+        ValueError, match=r"the given module is not in the model; .* 'backbone\.0', 'un"
+    ):
+        capture(_Net(), _batches(), classifier=nn.ReLU())
+    with pytest.raises(
+        ValueError, match=r"is a BatchNorm1d; expected a layer with a \(classes, feat"
+    ):
+        capture(_Net(), _batches(), classifier="backbone.1")
+
+
+def test_capture_needs_no_parameters_before_the_classifier_and_no_tensor_as_result():
+    class Dictionary(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.head = nn.Linear(6, 4)
+
+        def forward(self, x):
+            return {"scores": self.head(x)}
+
+    with pytest.raises(ValueError, match=r"cannot tell which .*pass classifier=, one of 'head'$"):
+        capture(Dictionary(), _batches())
+    assert capture(Dictionary(), _batches(), classifier="head").logits.shape == (15, 4)
+    with pytest.raises(ValueError, match=r"no nn\.Linear ran; the model's linear layers are none"):
+        capture(nn.Identity(), _batches())
+
+
+def test_a_view_of_the_scores_is_not_the_scores():
+    class Half(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.second = nn.Linear(6, 4), nn.Linear(4, 2)
+
+        def forward(self, x):
+            scores = self.first(x)
+            self.second(scores)
+            return scores[:, :2]  # starts where `first`'s output starts, shaped as `second`'s
+
+    assert torch.equal(capture(model := Half(), _batches()).weight, model.second.weight)
