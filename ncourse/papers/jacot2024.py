@@ -23,6 +23,7 @@ from itertools import pairwise
 import numpy as np
 import torch
 from jaxtyping import Float
+from scipy.sparse.linalg import LinearOperator, eigsh
 from torch import Tensor
 from torch.linalg import matrix_norm, svdvals
 from torch.nn.functional import one_hot, softplus
@@ -58,6 +59,7 @@ __all__ = [
     "negativity",
     "paper_nc1_bound",
     "prepare",
+    "sharpness",
     "train",
 ]
 
@@ -284,6 +286,29 @@ def fitting_time(network: Network, inputs: Tensor, targets: Tensor) -> float:
 
 
 # What is proved -----------------------------------------------------------------------------------
+
+
+def sharpness(network: Network, inputs: Tensor, targets: Tensor, *, weight_decay: float) -> float:
+    """Largest eigenvalue of the Hessian, in all weights, of the loss that `descend` descends.
+
+    Gradient descent follows its flow only where the step size times this number is well below 2.
+    Above 2 the steps overshoot; training often ends up hovering there, at the "edge of stability"
+    (Cohen et al. 2021, arXiv:2103.00065).
+    """
+    weights = [weight.detach().clone().requires_grad_() for weight in network.weights]
+    slopes = gradients(replace(network, weights=tuple(weights)), inputs, targets)
+    flat = torch.cat([slope.flatten() for slope in slopes])
+
+    def curved(vector: np.ndarray) -> np.ndarray:
+        along = flat @ torch.from_numpy(vector.ravel())  # its gradient is the Hessian's product
+        changes = torch.autograd.grad(along, weights, retain_graph=True)
+        return torch.cat([change.flatten() for change in changes]).numpy()
+
+    size = len(flat)
+    start = np.random.default_rng(0).standard_normal(size)
+    hessian = LinearOperator((size, size), matvec=curved, dtype=np.float64)
+    (largest,) = eigsh(hessian, k=1, which="LA", v0=start, tol=1e-6, return_eigenvectors=False)
+    return float(largest) + weight_decay
 
 
 def decayed(start: Tensor, *, weight_decay: float, time: float) -> Tensor:
