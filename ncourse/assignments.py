@@ -6,11 +6,10 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import nbformat
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from ncourse.book import Book, Chapter, colab_lines, without_colab_lines
+from ncourse.book import Book, Chapter, colab_lines, read_notebook, without_colab_lines
 from ncourse.exercises import find
 
 __all__ = ["AssignmentError", "Task", "assignment", "tasks"]
@@ -53,9 +52,11 @@ def tasks(book: Book, chapter: Chapter, exercises: Sequence[str] = ()) -> list[T
     """The chapter's exercises in order; only those named, if any are.
 
     Raises:
-        AssignmentError: for a name that the chapter does not have.
+        AssignmentError: for a name that the chapter does not have; if an exercise has not one cell
+            to fill in, or the chapter's first cell is no Python.
+        UnreadableNotebook: if the chapter's file is none.
     """
-    notebook = nbformat.read(book.path(chapter), as_version=4)
+    notebook = read_notebook(book.path(chapter))
     code = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
     found: dict[str, Task] = {}
     for cell in notebook.cells:
@@ -63,9 +64,18 @@ def tasks(book: Book, chapter: Chapter, exercises: Sequence[str] = ()) -> list[T
             continue
         parts = HEADING.split(cell.source)
         for name, minutes, level, text in zip(*(parts[i::4] for i in (1, 2, 3, 4)), strict=True):
-            (stub,) = (source for source in code if f'@exercise("{name}")' in source)
+            stubs = [source for source in code if f'@exercise("{name}")' in source]
+            if len(stubs) != 1:
+                raise AssignmentError(
+                    f"{chapter.file} has {len(stubs)} cells for exercise {name}; expected one"
+                )
+            (stub,) = stubs
             text = re.split(r"^#", text, maxsplit=1, flags=re.MULTILINE)[0].strip()
-            found[name] = Task(name, int(minutes), level, text, stub, _imports(code[0]))
+            try:
+                imports = _imports(code[0])
+            except SyntaxError as error:
+                raise AssignmentError(f"{chapter.file}: the first cell: {error}") from error
+            found[name] = Task(name, int(minutes), level, text, stub, imports)
     unknown = [name for name in exercises if name not in found]
     if unknown:
         raise AssignmentError(

@@ -13,6 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import nbformat
+from nbformat import NotebookNode
+
 from ncourse.references import CitationError, Reference
 from ncourse.references import load as load_references
 
@@ -21,6 +24,10 @@ REFERENCES = "references.bib"
 
 class ManifestError(ValueError):
     """The manifest is wrong: the message names the key and the fix."""
+
+
+class UnreadableNotebook(ValueError):
+    """A file that should be a notebook and is none: the message names it."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +126,7 @@ def load(path: str | Path = "book.toml") -> Book:
         raise ManifestError(f"{path} does not exist; run this in a checkout of the course")
     try:
         manifest = tomllib.loads(path.read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # also what is no UTF-8, and endless numbers
         raise ManifestError(f"{path.name} is not valid TOML: {error}") from error
 
     top = {"book": dict, "course": dict, "paths": list, "parts": list}
@@ -165,6 +172,23 @@ def load(path: str | Path = "book.toml") -> Book:
         references=references,
         **about,
     )
+
+
+def read_notebook(path: Path) -> NotebookNode:
+    """Read a notebook of any version, as version 4.
+
+    Raises:
+        UnreadableNotebook: naming the file, if it is no notebook or not a valid one.
+    """
+    text = path.read_bytes()
+    try:
+        # `nbformat.read` would let an invalid notebook pass, with a line in a log.
+        notebook = nbformat.convert(nbformat.reader.reads(text.decode()), 4)
+        nbformat.validate(notebook)
+    except Exception as error:  # whatever nbformat meets in a damaged file
+        reason = str(error).partition("\n")[0][:200]
+        raise UnreadableNotebook(f"{path} is not a notebook: {reason}") from error
+    return notebook
 
 
 def _path(entry: object, chapters: Mapping[int, Chapter]) -> CoursePath:
@@ -283,7 +307,13 @@ def _checked(table: object, where: str, keys: Mapping[str, Any]) -> dict[str, An
         if kind in (str, list[str]) and any("<" in text for text in texts):
             # These texts end in Markdown, where HTML would be taken for what it says.
             raise ManifestError(f'{key} has a "<" in {where}; write it without HTML')
+        if kind in (str, list[str]) and key != "assessment" and not all(map(_is_line, texts)):
+            raise ManifestError(f"{key} has a line break in {where}; write it on one line")
     return dict(table)
+
+
+def _is_line(text: str) -> bool:
+    return not re.search(r"[\x00-\x1f\x7f\x85\u2028\u2029]", text)
 
 
 def _is_a(value: object, kind: Any) -> bool:

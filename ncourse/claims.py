@@ -255,9 +255,13 @@ class Recording:
         content = _read_json(path)
         try:
             outcomes = tuple(_outcome(entry, path) for entry in content["outcomes"])
-            return cls(outcomes, content["command"], content["version"], content["date"])
+            made = cls(outcomes, content["command"], content["version"], content["date"])
+            _check_kinds(made, {"outcomes": tuple})
         except (KeyError, TypeError) as error:
             raise ValueError(f"{path} is not a recording: {error!r}") from error
+        if not outcomes:
+            raise ValueError(f"{path} is a recording without outcomes")
+        return made
 
 
 def repeat(
@@ -359,21 +363,37 @@ def _show(made: Claim) -> None:
 def _read_json(path: str | Path) -> Any:
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not readable JSON: {error}") from error
 
 
 def _outcome(content: Any, path: str | Path) -> Outcome:
     try:
-        return Outcome(
+        made = Outcome(
             **{
                 **content,
                 "data": DataCard(**content["data"]),
                 "claims": tuple(Claim(**entry) for entry in content["claims"]),
             }
         )
-    except (KeyError, TypeError) as error:
+        _check_kinds(made, {"seed": int, "data": DataCard, "claims": tuple, "tables": dict})
+        _check_kinds(made.data, {"num_train": int, "num_test": int, "num_classes": int})
+        for entry in made.claims:
+            kinds = {"holds": bool, "measured": dict, "control": dict, "binding": bool}
+            _check_kinds(entry, kinds)
+        for name, table in made.tables.items():
+            if len({len(column) for column in table.values() if isinstance(column, list)}) != 1:
+                raise TypeError(f"table {name!r} has columns that are not equally long lists")
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise ValueError(f"{path} is not an outcome: {error!r}") from error
+    return made
+
+
+def _check_kinds(made: Any, kinds: Mapping[str, type]) -> None:
+    """Raise a TypeError unless each field is of its kind; those that are not named are texts."""
+    for name, value in vars(made).items():
+        if type(value) is not kinds.get(name, str):
+            raise TypeError(f"{name} is {value!r}")
 
 
 def _rounded(value: Any) -> Any:

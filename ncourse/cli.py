@@ -23,7 +23,7 @@ except ModuleNotFoundError as error:
         f'ncourse: {error.name} is not installed; the command needs: pip install "ncourse[course]"'
     ) from error
 
-from ncourse.book import Book, Chapter, ManifestError, load
+from ncourse.book import Book, Chapter, ManifestError, UnreadableNotebook, load
 from ncourse.pages import ClaimsError
 from ncourse.references import CitationError
 
@@ -451,9 +451,15 @@ def _fashion_mnist_folders() -> list[Path]:
 
 
 def main() -> None:
-    """Run the command; what the system refuses (a full disk, no permission) is one line."""
+    """Run the command; what the system refuses (a full disk, no permission) is one line.
+
+    So is a notebook that cannot be read, whichever command meets it.
+    """
     try:
         app()
+    except UnreadableNotebook as error:
+        _fail(str(error))
+        raise SystemExit(1) from None
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         reason = (error.strerror or str(error)).lower()

@@ -41,7 +41,14 @@ def _claim_outputs(notebook: NotebookNode) -> Iterator[dict[str, Any]]:
     for cell in notebook.cells:
         for output in cell.get("outputs", []):
             data = output.get("data", {})
-            if data.get(CLAIM_MIME, {}).get("binding"):
+            made = data.get(CLAIM_MIME, {"binding": False})
+            try:
+                texts = [made["text"], made["source"], data["text/html"]] if made["binding"] else []
+            except (KeyError, TypeError) as error:
+                raise ClaimsError(f"an output is no whole claim ({error!r}): {made!r}") from error
+            if not all(isinstance(text, str) for text in texts):
+                raise ClaimsError(f"an output is no whole claim: {made!r}")
+            if texts:
                 yield data
 
 
@@ -154,10 +161,10 @@ def _plain_table(path: Path) -> str:
     try:
         table = json.loads(path.read_text(encoding="utf-8"))
         rows = list(zip(*table.values(), strict=True))
-    except (ValueError, AttributeError, TypeError) as error:
+        lines = ["| " + " | ".join(table) + " |", "|" + "---:|" * len(table)]
+        lines += [f"| {' | '.join(_cell(value) for value in row)} |" for row in rows]
+    except (ValueError, AttributeError, TypeError, RecursionError, OverflowError) as error:
         raise ValueError(f"{path} is not a table: {error}") from error
-    lines = ["| " + " | ".join(table) + " |", "|" + "---:|" * len(table)]
-    lines += [f"| {' | '.join(_cell(value) for value in row)} |" for row in rows]
     return "\n".join(lines)
 
 

@@ -69,7 +69,7 @@ def load(path: str | Path) -> dict[str, Reference]:
         raise CitationError(f"{path} does not exist; the course keeps its references there")
     try:
         entries = parse_file(str(path), bib_format="bibtex", encoding="utf-8").entries
-    except PybtexError as error:
+    except (PybtexError, ValueError, RecursionError) as error:
         raise CitationError(f"{path.name} is not valid BibTeX: {error}") from error
     return {key: _reference(key, entry, path.name) for key, entry in entries.items()}
 

@@ -230,12 +230,15 @@ def _holds_something(folder: Path) -> bool:
 def _read(path: Path) -> dict[str, Any]:
     try:
         kept = json.loads(path.read_text(encoding="utf-8"))
-        missing = {*SAME, "state", "resumed", "threads", "python"} - set(kept)
-    except (json.JSONDecodeError, UnicodeDecodeError, TypeError) as error:
+    except (ValueError, RecursionError) as error:
         raise RunError(f"{path} is not readable: {error}") from error
+    known = kept if isinstance(kept, dict) else {}
+    missing = {*SAME, "state", "resumed", "threads", "python"} - set(known)
     if missing:
         raise RunError(f"{path} is not of a run: it lacks {', '.join(sorted(missing))}")
-    return dict(kept)
+    if not isinstance(known["state"], str) or not isinstance(known["resumed"], list):
+        raise RunError(f"{path} is not of a run: its state or resumed is of another kind")
+    return dict(known)
 
 
 def _check_same(folder: Path, kept: Mapping[str, Any], about: Mapping[str, Any]) -> None:

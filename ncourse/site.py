@@ -32,11 +32,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from ncourse.book import (
     Book,
     Chapter,
+    UnreadableNotebook,
     header,
     map_svg,
     with_colab_lines,
     with_generated,
 )
+from ncourse.book import read_notebook as read
 from ncourse.files import write_whole
 from ncourse.pages import (
     BACK_MATTER,
@@ -68,11 +70,6 @@ class SiteError(Exception):
 
 
 # --- notebooks as files -------------------------------------------------------------------------
-
-
-def read(path: Path) -> NotebookNode:
-    """Read a notebook."""
-    return nbformat.read(path, as_version=4)
 
 
 def write(notebook: NotebookNode, path: Path) -> None:
@@ -230,7 +227,7 @@ def execute(book: Book, chapters: Sequence[Chapter], console: Console) -> list[N
     """
     sources = [read(book.path(chapter)) for chapter in chapters]
     keys = [execution_key(book, *pair) for pair in zip(chapters, sources, strict=True)]
-    kept = [_kept_run(book, *pair) for pair in zip(chapters, keys, strict=True)]
+    kept = [_kept_run(book, *job) for job in zip(chapters, sources, keys, strict=True)]
     stale = [index for index, run in enumerate(kept) if run is None]
     if stale:
         failures = asyncio.run(
@@ -239,7 +236,7 @@ def execute(book: Book, chapters: Sequence[Chapter], console: Console) -> list[N
         if failures:
             raise NotebookError("\n\n".join(failures))
         for index in stale:
-            kept[index] = _kept_run(book, chapters[index], keys[index])
+            kept[index] = _kept_run(book, chapters[index], sources[index], keys[index])
     return [
         clean(with_outputs(source, run))
         for source, run in zip(sources, kept, strict=True)
@@ -251,13 +248,19 @@ def _kept_run_path(book: Book, chapter: Chapter) -> Path:
     return book.root / "_build" / "executed" / chapter.file
 
 
-def _kept_run(book: Book, chapter: Chapter, key: str) -> NotebookNode | None:
-    """The kept run of a chapter, if it was made under this key."""
+def _kept_run(
+    book: Book, chapter: Chapter, notebook: NotebookNode, key: str
+) -> NotebookNode | None:
+    """The kept run of a chapter, if it was made under this key; a damaged one is made again."""
     path = _kept_run_path(book, chapter)
     if not path.is_file():
         return None
-    run = read(path)
-    return run if run.metadata.get("ncourse_key") == key else None
+    try:
+        run = read(path)
+    except UnreadableNotebook:
+        return None
+    cells, others = ([cell.source for cell in _code_cells(n)] for n in (run, notebook))
+    return run if run.metadata.get("ncourse_key") == key and cells == others else None
 
 
 async def _run_all(

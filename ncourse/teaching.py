@@ -10,11 +10,10 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import nbformat
 from nbformat import NotebookNode
 
 from ncourse.assignments import Task, tasks
-from ncourse.book import Book, Chapter, CoursePath
+from ncourse.book import Book, Chapter, CoursePath, read_notebook
 from ncourse.exercises import Exercise, Mistake, check, find
 
 __all__ = ["Plan", "Slot", "chapter_page", "overview", "pages", "plan"]
@@ -68,7 +67,7 @@ def plan(book: Book, chapter: Chapter, minutes: int) -> Plan:
     chosen.sort(key=every.index)
     vote, leave = min(5, minutes // 5), min(10, minutes // 10)
     talk = minutes - vote - leave - sum(task.minutes for task in chosen)
-    notebook = nbformat.read(book.path(chapter), as_version=4)
+    notebook = read_notebook(book.path(chapter))
     weights = _sections(notebook)
     after: list[str] = []
     shortest = min(SHORTEST, minutes // 10)

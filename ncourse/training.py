@@ -2,10 +2,11 @@
 
 import copy
 import csv
+import html
 import io
 import math
 import os
-import pickle
+import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
@@ -121,14 +122,23 @@ class History:
         Raises:
             ValueError: if the file is no such table, naming it.
         """
-        with Path(path).open(newline="", encoding="utf-8") as file:
-            header, *rows = list(csv.reader(file)) or [[]]
-        if "epoch" not in header or any(len(row) != len(header) for row in rows):
-            raise ValueError(f"{path} is not a history: expected a CSV table with a column 'epoch'")
-        columns: dict[str, list[float | int]] = {
-            name: [float(row[index]) for row in rows] for index, name in enumerate(header)
-        }
-        columns["epoch"] = [int(epoch) for epoch in columns["epoch"]]
+        content = Path(path).read_bytes()
+        try:
+            text = content.decode()
+            header, *rows = list(csv.reader(io.StringIO(text, newline=""))) or [[]]
+            columns: dict[str, list[float | int]] = {
+                name: [float(row[index]) for row in rows] for index, name in enumerate(header)
+            }
+            columns["epoch"] = [int(row[header.index("epoch")]) for row in rows]
+        except (ValueError, IndexError, csv.Error) as error:
+            raise ValueError(
+                f"{path} is not a history: expected a CSV table with a column 'epoch' ({error})"
+            ) from error
+        # A whole table ends with a line; one cut inside its last number does not.
+        if len(columns) != len(header) or {len(row) for row in rows} - {len(header)}:
+            raise ValueError(f"{path} is not a history: its rows or columns do not match")
+        if not text.endswith("\n"):
+            raise ValueError(f"{path} is not a whole history: its last line has no end")
         return cls(columns)
 
     def plot(self) -> Any:
@@ -139,7 +149,7 @@ class History:
         return collapse_curves({"": self})
 
     def _repr_html_(self) -> str:
-        head = "".join(f"<th>{name}</th>" for name in self.columns)
+        head = "".join(f"<th>{html.escape(name)}</th>" for name in self.columns)
         rows = zip(*self.columns.values(), strict=True)
         body = "".join(
             f"<tr>{''.join(f'<td>{value:.4g}</td>' for value in row)}</tr>" for row in rows
@@ -598,13 +608,16 @@ def _observe_again(
 def _load(path: str | Path) -> dict[str, Any]:
     """Tensors and plain values from a file, never code."""
     try:
+        with zipfile.ZipFile(path) as archive:  # torch itself would not notice an altered number
+            altered = archive.testzip()
+        if altered is not None:
+            raise ValueError(f"{altered} is not what was written")
         state = torch.load(path, map_location="cpu", weights_only=True)
-        state["model"]
-    except (OSError, RuntimeError, EOFError, KeyError, TypeError, pickle.UnpicklingError) as error:
+        return dict(state) | {"model": dict(state["model"])}
+    except Exception as error:  # whatever zipfile or torch meets in a damaged file
         raise ValueError(
             f"{path} is no checkpoint of `fit` ({error}); delete it to start anew"
         ) from error
-    return dict(state)
 
 
 def _keep(
@@ -639,7 +652,8 @@ def _resume(
 ) -> tuple[int, list[dict[str, float | int]]]:
     """Put back what `_keep` wrote; returns the next epoch and the rows so far."""
     state = _load(path)
-    kept = state.get("settings", {})
+    kept = state.get("settings")
+    kept = kept if isinstance(kept, dict) else {}
     other = [name for name in settings if kept.get(name) != settings[name]]
     if other:
         raise ValueError(
@@ -648,12 +662,34 @@ def _resume(
         )
     try:
         model.load_state_dict(state["model"])
-    except RuntimeError as error:
+    except Exception as error:  # torch raises several kinds
         raise ValueError(f"{path} belongs to another model: {error}") from error
-    optimizer.load_state_dict(state["optimizer"])
-    generator.set_state(state["order"])
-    torch.random.set_rng_state(state["random"])
-    return state["epoch"] + 1, state["rows"]
+    try:
+        optimizer.load_state_dict(state["optimizer"])
+        generator.set_state(state["order"])
+        torch.random.set_rng_state(state["random"])
+        return _epoch_and_rows(state, settings)
+    except Exception as error:
+        raise ValueError(
+            f"{path} is no checkpoint of `fit` ({error}); delete it to start anew"
+        ) from error
+
+
+def _epoch_and_rows(
+    state: Mapping[str, Any], settings: Mapping[str, Any]
+) -> tuple[int, list[dict[str, float | int]]]:
+    """The next epoch and the rows so far, if they can be those of a run with these settings."""
+    epoch, rows = state["epoch"], state["rows"]
+    if type(epoch) is not int or not 1 <= epoch <= settings["epochs"]:
+        raise ValueError(f"its epoch is {epoch!r}")
+    due = {wanted for wanted in settings["measure_at"] if 1 <= wanted <= epoch}
+    epochs = [row["epoch"] for row in rows]
+    if epochs != sorted({*epochs}) or not due <= {*epochs} <= {*range(1, epoch + 1)}:
+        raise ValueError(f"its rows are of the epochs {epochs}")
+    for row in rows:
+        if list(row) != list(rows[0]) or not all(type(x) in (int, float) for x in row.values()):
+            raise ValueError(f"a row is {row!r}")
+    return epoch + 1, rows
 
 
 # Measuring ----------------------------------------------------------------------------------------
