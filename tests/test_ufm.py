@@ -881,3 +881,135 @@ def test_decomposition_wants_a_finite_penalty_and_matrices():
     ]:
         with pytest.raises(ValueError, match=message):
             decompose_mse(**(good | change))
+
+
+# --- what is no number, or not here ------------------------------------------------------------
+
+
+SPLIT = {
+    "features": torch.ones(4, 3),
+    "labels": torch.tensor([0, 1, 0, 1]),
+    "weight": torch.ones(2, 3),
+    "bias": torch.ones(2),
+    "penalty": 0.1,
+}
+
+
+@pytest.mark.parametrize("name", ["features", "weight", "bias"])
+def test_decomposition_names_the_tensor_that_is_wrong(name):
+    good = SPLIT[name]
+    with pytest.raises(TypeError, match=rf"^{name} is torch.int64; expected floating point"):
+        decompose_mse(**(SPLIT | {name: good.long()}))
+    with pytest.raises(ValueError, match=rf"^{name} contains NaN or infinity"):
+        decompose_mse(**(SPLIT | {name: good * math.nan}))
+    with pytest.raises(
+        ValueError, match=r"the tensors are on .*meta.*; expected all of them on the"
+    ):
+        decompose_mse(**(SPLIT | {name: good.to("meta")}))
+    with pytest.raises(ValueError, match="features, weight or bias are too large: their squares"):
+        decompose_mse(**(SPLIT | {name: good.double() * 1e200}))
+
+
+def test_decomposition_wants_labels_that_count():
+    labels = SPLIT["labels"]
+    for bad, error, message in [
+        (labels.double(), TypeError, "^labels is torch.float64; expected integers"),
+        (labels.bool(), TypeError, "^labels is torch.bool; expected integers"),
+        (labels.to(torch.complex64), TypeError, "^labels is torch.complex64; expected integers"),
+        (labels - 1, ValueError, "^labels contains -1; expected 0 to 1$"),
+        (labels.to("meta"), ValueError, "on cpu, cpu, cpu, meta; expected all of them on the CPU"),
+    ]:
+        with pytest.raises(error, match=message):
+            decompose_mse(**(SPLIT | {"labels": bad}))
+    short = decompose_mse(**(SPLIT | {"labels": labels.to(torch.uint8)}))
+    assert short.loss == decompose_mse(**SPLIT).loss
+
+
+def test_solve_refuses_steps_it_cannot_take():
+    problem = model(num_classes=2, samples_per_class=1, dim=1)
+    start = random_point(problem)
+    for change, message in [
+        (
+            {"tolerance": -1e-9},
+            r"got tolerance=-1e-09, max_iterations=20000; need at least 0 and 1",
+        ),
+        ({"tolerance": math.nan}, "got tolerance=nan"),
+        ({"max_iterations": 0}, "max_iterations=0; need"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            solve(problem, start=start, **change)
+    assert solve(problem, start=start, max_iterations=1, tolerance=0.0).iterations == 1
+    vast = Point(1e200 * start.features, 1e200 * start.weight)
+    with pytest.raises(ValueError, match=r"the loss overflows at the start — use random_point\("):
+        solve(problem, start=vast)
+    with pytest.raises(ValueError, match="the Hessian is not finite at this point"):
+        curvature(replace(problem, loss="mse"), Point(1e308 * start.features, 1e308 * start.weight))
+
+
+def test_a_point_is_of_numbers_of_one_type_on_the_cpu():
+    problem = model(num_classes=2, samples_per_class=1, dim=1, lambda_b=0.1)
+    features, weight, bias = random_point(problem).features, torch.ones(2, 1), torch.zeros(2)
+    double = {"features": features, "weight": weight.double(), "bias": bias.double()}
+    for change, error, message in [
+        (
+            {"weight": weight},
+            TypeError,
+            r"^features are torch.float64, weight torch.float32; expec",
+        ),
+        ({"features": features.long()}, TypeError, "^features is torch.int64; expected floating"),
+        ({"weight": weight.long()}, TypeError, "^weight is torch.int64; expected floating"),
+        ({"features": features.to("meta")}, ValueError, "on meta, cpu, cpu; expected"),
+        ({"weight": double["weight"].to("meta")}, ValueError, "on cpu, meta, cpu; expected"),
+        ({"bias": double["bias"].to("meta")}, ValueError, "on cpu, cpu, meta; expected"),
+        ({"bias": torch.zeros(3)}, ValueError, r"bias is \(3,\); expected \(2,\)$"),
+        ({"bias": None}, ValueError, r"lambda_b is 0\.1, but no bias is given$"),
+    ]:
+        with pytest.raises(error, match=message):
+            objective(problem, **(double | change))
+    with pytest.raises(ValueError, match="but lambda_b is None: the model has none"):
+        objective(replace(problem, lambda_b=None), **double)
+    with pytest.raises(ValueError, match="on meta, cpu; expected"):
+        objective(
+            replace(problem, lambda_b=None), features=features.to("meta"), weight=double["weight"]
+        )
+
+
+def test_a_plane_needs_three_points_and_a_list_of_numbers(monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    problem = model(num_classes=2, samples_per_class=1, dim=1)
+    point = random_point(problem)
+    good = {"centre": point, "first": point, "second": point, "coordinates": torch.zeros(1)}
+    assert plane(problem, **good).shape == (1, 1)
+    wrong = Point(point.features.T, point.weight)
+    broken = Point(math.nan * point.features, point.weight)
+    for change, message in [
+        ({"centre": wrong}, r"features is \(1, 2\)"),
+        ({"first": wrong}, r"features is \(1, 2\)"),
+        ({"second": wrong}, r"features is \(1, 2\)"),
+        (
+            {"coordinates": torch.zeros(2, 2)},
+            r"coordinates is \(2, 2\); expected \(grid,\), not em",
+        ),
+        ({"coordinates": torch.zeros(0)}, r"coordinates is \(0,\); expected"),
+        ({"coordinates": torch.zeros(1, device="meta")}, r"coordinates is \(1,\); expected"),
+        ({"second": broken}, "the loss is NaN on this plane"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            plane(problem, **(good | change))
+
+
+def test_margins_are_as_long_as_the_weight(monkeypatch):
+    weight = torch.tensor([[1.0, 0.0], [-1.0, 0.5]], dtype=torch.float64)
+    for scale in (2.0**-200, 3.0, 2.0**200):
+        expected = scale * torch.tensor([2.0, 0.5], dtype=torch.float64)
+        torch.testing.assert_close(nonnegative_margins(scale * weight), expected, atol=0, rtol=1e-9)
+    assert nonnegative_margins(torch.zeros(2, 1)).tolist() == [0, 0]
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    with pytest.raises(TypeError, match=r"weight is torch.complex64; expected real"):
+        nonnegative_margins(torch.ones(2, 2, dtype=torch.complex64))
+    with pytest.raises(
+        ValueError, match=r"the tensors are on meta; expected all of them on the CPU"
+    ):
+        nonnegative_margins(torch.ones(2, 2, device="meta"))
+    with pytest.raises(ValueError, match="the tensors are on meta"):
+        minority_cosine(torch.ones(2, 2, device="meta"), [1, 1])
