@@ -10,6 +10,7 @@ kind. What is known about them is in mutants.md.
 """
 
 import argparse
+import ast
 import json
 import os
 import re
@@ -88,6 +89,25 @@ for last, words in itertools.groupby(sys.argv[1:], lambda word: word == ";"):
 """
 
 
+def decorated_below(code: str) -> str:
+    """The same module with `@decorator` written as `name = decorator(name)` below each function.
+
+    mutmut does not change decorated functions, which would leave out `measure` and properties.
+    """
+    lines = code.split("\n")
+    functions = [n for n in ast.walk(ast.parse(code)) if isinstance(n, ast.FunctionDef)]
+    for node in sorted(functions, key=lambda node: -node.lineno):
+        decorators = [ast.unparse(decorator) for decorator in node.decorator_list]
+        if decorators in ([], ["classmethod"]):
+            continue
+        call = node.name
+        for decorator in reversed(decorators):
+            call = f"{decorator}({call})"
+        lines.insert(node.end_lineno, f"{' ' * node.col_offset}{node.name} = {call}")
+        del lines[node.decorator_list[0].lineno - 1 : node.lineno - 1]
+    return "\n".join(lines)
+
+
 def copy_for(module: str) -> Path:
     """A copy of what the tests of a module need, with mutmut's settings for it."""
     folder = ROOT / "_build" / "mutants" / module
@@ -95,6 +115,8 @@ def copy_for(module: str) -> Path:
         ignore = shutil.ignore_patterns("__pycache__", "bench")
         shutil.copytree(ROOT / name, folder / name, ignore=ignore, dirs_exist_ok=True)
     tests = [f"tests/{name}" for name in TESTS[module]] + [f"ncourse/{module}.py"]
+    path = folder / "ncourse" / f"{module}.py"
+    path.write_text(decorated_below(path.read_text()))
     settings = SETTINGS.format(
         module=module,
         tests=json.dumps(tests),
