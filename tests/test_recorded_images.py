@@ -1,6 +1,8 @@
 """The recordings of the page "Beyond digits": on which data, and what the code makes of them."""
 
 import importlib
+import json
+import math
 from pathlib import Path
 
 import pytest
@@ -65,6 +67,7 @@ def test_numbers_in_the_paragraphs_are_those_of_the_recordings() -> None:
     jacot = {claim.text[:12]: claim for claim in outcome("jacot2024").claims}
     clocks = jacot["Two clocks: "].measured["fit, longest / shortest time"]
     nc1 = jacot["NC1 falls at"]
+    slow, five = (outcome("jacot2024").tables[name] for name in ("λ = 8e-3", "L2 = 5"))
     deep = {claim.text[:18]: claim for claim in outcome("sukenik2025").claims}
     cosine = deep["the loss chooses t"].measured["cross-entropy"]
     table = outcome("wang2025").tables["strategies"]
@@ -82,6 +85,10 @@ def test_numbers_in_the_paragraphs_are_those_of_the_recordings() -> None:
         f"at 2e-3 NC1 falls {nc1.measured['λ = 2e-3']:.0f}-fold, without it "
         f"{nc1.control['without weight decay']:.0f}-fold",
         f"takes up to {clocks:.0f} times as long",
+        f"at a weight decay of 8e-3 it ends at {slow['fit'][-1]:.2f}",
+        f"five linear layers it is off by a factor of {max(five['law_error']):.0f}",
+        f"What is off by a factor of {max(five['law_error']):.0f}",
+        f"should have shrunk {round(math.exp(10), -3):,.0f}-fold",  # e^(2 lambda t) at the end
         f"−1/9, and −{-cosine:.4f} was measured",
         f"({final['ProNC']:.2f} against {final['ER']:.2f} for ER)",
         f"ends ahead of ProNC ({final['fixed simplex, tuned']:.2f})",
@@ -90,6 +97,19 @@ def test_numbers_in_the_paragraphs_are_those_of_the_recordings() -> None:
         f"all tasks together ({final['joint']:.2f})",
     ):
         assert said in page, said
+
+
+def test_the_law_of_imbalance_breaks_where_steps_are_at_the_edge_of_stability() -> None:
+    """What the paragraph under the table of steps says of it."""
+    table = json.loads((FOLDER / "steps.json").read_text(encoding="utf-8"))
+    columns = ("data", "linear layers", "step size × sharpness", "error of the law at the end")
+    rows = list(zip(*(table[name] for name in columns), strict=True))
+    at_the_edge = [row for row in rows if row[:2] == ("Fashion-MNIST", 5)]
+    others = [row for row in rows if row[:2] != ("Fashion-MNIST", 5)]
+    assert len(at_the_edge) == 3
+    assert len(others) == 2
+    assert all(1.9 < product < 2.3 and error > 50 for _, _, product, error in at_the_edge)
+    assert all(product < 1 and error <= 0.03 for _, _, product, error in others)
 
 
 @DEBIAN
