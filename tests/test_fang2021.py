@@ -74,7 +74,12 @@ def test_a_false_run_breaks_its_claim_and_no_other(run, claim, table, column, ro
     assert verdicts(run) == expected
 
 
-def test_a_constrained_network_that_does_not_merge_breaks_both_claims(run):
+def test_false_runs_in_which_ordinary_networks_hardly_begin_to_merge(run):
+    run["networks"]["minority"][4:] = [-0.05, -0.03, 0.01, 0.04]
+    assert verdicts(run) == [True, True, True, False, True]
+
+
+def test_a_false_run_of_the_constrained_network_breaks_both_claims(run):
     run["networks"]["minority"][3] = 0.5
     assert verdicts(run) == [True, True, False, False, True]
 

@@ -56,6 +56,7 @@ def test_all_claims_hold_on_a_true_run():
         (2, {f"{DECAYED} 1 layer 1": 0.99}),
         (3, {f"{DECAYED} 300 layer 1": 0.6}),
         (3, {f"{FREE} 300 layer 3": 0.4}),
+        (3, {f"{DECAYED} 300 layer 1": 0.61, f"{FREE} 300 layer 3": 0.9}),
         (3, {f"{DECAYED} 300 layer 3": math.nan}),
     ],
 )

@@ -63,12 +63,18 @@ def test_a_false_run_breaks_its_claim(run, claim, table, column, row, value):
     assert verdicts(run)[0]
 
 
-def test_a_missing_part_breaks_the_identity(run):
+def test_a_false_control_that_is_near_the_path_from_epoch_30_on_breaks_its_claim(run):
+    run["batch norm"]["perpendicular"] = [0.3, 0.015, 0.0003, 0.0001, 0.0001]
+    run["batch norm"] = whole(run["batch norm"])
+    assert verdicts(run) == [True, False, True]
+
+
+def test_a_false_sum_breaks_the_identity(run):
     run["batch norm"]["loss"][3] *= 1 + 1e-9
     assert verdicts(run) == [False, True, True]
 
 
-def test_a_part_that_does_not_matter_is_no_control(run):
+def test_a_false_control_in_which_the_part_does_not_matter(run):
     run["linear"]["perpendicular"] = [0.0] * 5
     run["linear"] = whole(run["linear"])
     assert not verdicts(run)[0]

@@ -131,6 +131,23 @@ def test_the_fit_falls_as_fast_as_the_fitting_time_says():
     assert 1 - loss(after) / loss(network) == pytest.approx(1e-4, rel=1e-3)
 
 
+def test_sharpness_is_the_largest_eigenvalue_of_the_whole_hessian():
+    network, inputs, targets = problem()
+    sizes = [weight.numel() for weight in network.weights]
+
+    def loss(flat):
+        parts = flat.split(sizes)
+        weights = tuple(part.view_as(w) for part, w in zip(parts, network.weights, strict=True))
+        moved = jacot2024.Network(weights, network.num_linear)
+        error = jacot2024.forward(moved, inputs)[-1] - targets
+        return error.square().sum() / (2 * len(targets)) + 0.3 * flat.square().sum() / 2
+
+    flat = torch.cat([weight.flatten() for weight in network.weights])
+    expected = torch.linalg.eigvalsh(torch.autograd.functional.hessian(loss, flat))[-1].item()
+    measured = jacot2024.sharpness(network, inputs, targets, weight_decay=0.3)
+    assert measured == pytest.approx(expected, rel=1e-6)
+
+
 # What is proved -----------------------------------------------------------------------------------
 
 
@@ -442,14 +459,24 @@ def test_a_false_run_breaks_its_claim(tables, claim, run, column, rows, value):
     [(0, "nc1_bound_balanced", "nc1_bound"), (1, "paper_bound_balanced", "paper_bound"),
      (2, "conditioning", "nc2_bound")],
 )  # fmt: skip
-def test_a_control_that_holds_too_breaks_its_claim(tables, claim, column, like):
+def test_a_false_control_that_holds_too_breaks_its_claim(tables, claim, column, like):
     for table in tables.values():
         if like in table:
             table[column] = [100.0 if value is None else 2 * value for value in table[like]]
     assert not verdicts(tables)[claim]
 
 
-def test_a_run_that_never_fits_breaks_the_clocks(tables):
+def test_a_false_run_with_weight_decay_that_does_not_collapse_is_no_control(tables):
+    tables["λ = 4e-3"]["nc1"][-1] = 0.05
+    assert not verdicts(tables)[7]
+
+
+def test_a_false_control_that_predicts_as_well_breaks_the_claim(tables):
+    tables["λ = 4e-3"]["nc2"][-1] = 1.02 * tables["L2 = 4"]["nc2"][-1]
+    assert not verdicts(tables)[10]
+
+
+def test_a_false_run_that_never_fits_breaks_the_clocks(tables):
     tables["λ = 0"]["fit"] = [1.0] * 26
     assert not verdicts(tables)[4]
 

@@ -30,7 +30,11 @@ def put(table, column, row, value):
 FALSE_RUNS = {
     0: [put("arrivals", "largest", 1, -0.9), put("arrivals", "largest", slice(None), [0.5] * 12)],
     1: [put("arrivals", "deviation", 1, 1e-3), put("arrivals", "deviation", 0, 0.0)],
-    2: [put("pushes", "deviation", 1, 0.1), put("pushes", "deviation", 3, 0.0)],
+    2: [
+        put("pushes", "deviation", 1, 0.1),
+        put("pushes", "deviation", 3, 0.0),
+        put("pushes", "centre", 3, 0.1),
+    ],
     3: [put("crowding", "largest", -1, -0.1), put("crowding", "largest", 0, 0.1)],
     4: [
         put("nearest", "distance", 0, 1.0),

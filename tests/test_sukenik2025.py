@@ -682,6 +682,14 @@ def change(problem, kind, depth, column, *, to=None, times=None, schedule=CONSTA
 
 one = partial(change, "mixture", "RN1")
 two = partial(change, "mixture", "RN2")
+
+
+def neither_collapses(tables):
+    """With two layers a block, whatever the weight decay."""
+    two(16, "nc1", times=2.2, schedule=SHARED)(tables)
+    two(16, "nc1", times=4)(tables)
+
+
 FALSE_RUNS = {
     0: [
         (change("random labels", "RN1", 16, "gap", to=-1e-9), {0}),
@@ -701,7 +709,8 @@ FALSE_RUNS = {
     3: [(one(16, "hidden", times=1.5), {3}), (two(16, "hidden", times=0.8), {3})],
     4: [
         (two(16, "nc1", times=2.2, schedule=SHARED), {4}),
-        (two(16, "nc1", times=0.65), {4}),
+        (neither_collapses, {4}),
+        (two(16, "nc1", times=0.3), {4}),
     ],
     5: [
         (change("random labels", "RN1", 16, "nc1", to=0.45), {5}),
@@ -740,6 +749,14 @@ def test_every_claim_has_a_false_run(tables):
 
 
 letters = partial(change, "letters")
+
+
+def both_at_99_percent(tables):
+    """Neither the second block of induction nor the letters get everything right."""
+    change("induction", "Transformer 1", 2, "accuracy", to=0.99)(tables)
+    letters("Transformer 1", 1, "accuracy", to=0.99)(tables)
+
+
 FALSE_MEANS = {index: FALSE_RUNS[index] for index in range(7)} | {
     7: [
         (change("digits", "Transformer 1", 8, "gap", times=1.5), {7}),
@@ -755,6 +772,7 @@ FALSE_MEANS = {index: FALSE_RUNS[index] for index in range(7)} | {
         (change("induction", "Transformer 1", 2, "nc1", to=0.22), {9}),
         (change("induction", "Transformer 1", 1, "accuracy", to=1.0), {9}),
         (change("induction", "Transformer 1", 2, "accuracy", to=0.99), {9}),
+        (both_at_99_percent, {9}),
         (letters("Transformer 1", 2, "nc1", times=0.3), {9}),
         (letters("Transformer 1", 1, "accuracy", to=0.99), {9}),
     ],

@@ -88,11 +88,19 @@ def test_a_false_run_breaks_its_claim_and_no_other(false_run, claim, table, colu
         (8, "symmetric", "deviation", 0.0),
     ],
 )
-def test_a_control_that_agrees_breaks_its_claim(false_run, claim, table, column, value):
+def test_a_false_control_that_agrees_breaks_its_claim(false_run, claim, table, column, value):
     target = {"wrong": "loss", "without_n": "weight", "frobenius": "least"}.get(column)
     size = len(false_run[table][column])
     false_run[table][column] = [value] * size if target is None else false_run[table][target]
     assert not verdicts(false_run)[claim]
+
+
+def test_a_false_run_in_which_too_small_a_space_costs_next_to_nothing(false_run):
+    room = false_run["room"]
+    row = next(i for i, dim in enumerate(room["dim"]) if dim < 3 and room["start"][i] == "random")
+    for column in ("least", "greatest", "saddle"):
+        room[column][row] = 0.02
+    assert verdicts(false_run) == [index != 6 for index in range(10)]
 
 
 @pytest.mark.parametrize(
@@ -109,7 +117,7 @@ def test_a_false_seed_breaks_the_claim_over_seeds(accuracies):
     assert not claim.holds
 
 
-def test_a_mean_loss_of_more_than_one_percent_breaks_the_claim_over_seeds():
+def test_a_false_mean_loss_of_more_than_one_percent_breaks_the_claim_over_seeds():
     worse = {**FIXED, "accuracy": [0.985, 0.973, 0.985, 0.88]}  # each within 1.5 %
     (claim,) = zhu2021.claims_over_seeds([worse] * 5)
     assert not claim.holds

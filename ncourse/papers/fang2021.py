@@ -245,11 +245,6 @@ def claims(tables: Mapping[str, Table]) -> tuple[Claim, ...]:
     """What the tables of `experiment` assert; a pure function, so that false runs can be tried."""
     model = {row["ratio"]: row for row in _rows(tables["peeled"])}
     ratios = sorted(model)
-    # Merged rows have cosine 1 up to rounding, so the rise is strict only until then.
-    rises = all(
-        model[b]["minority"] > model[a]["minority"] or model[a]["minority"] >= 0.9999
-        for a, b in pairwise(ratios)
-    )
     nets = {(row["kind"], row["ratio"]): row for row in _rows(tables["networks"])}
     bound = [nets["constrained", ratio] for ratio in RATIOS]
     free = [nets["ordinary", ratio] for ratio in RATIOS]
@@ -259,7 +254,11 @@ def claims(tables: Mapping[str, Table]) -> tuple[Claim, ...]:
             "0.001), rises with R, and is at least 0.99 at R = 30, where the majority's is not "
             "above 0; each solution is within 1e-5 of the global minimum, by proof",
             abs(model[1]["minority"] + 1 / 9) <= 1e-3
-            and rises
+            # Merged rows have cosine 1 up to rounding, so the rise is strict only until then.
+            and all(
+                model[b]["minority"] > model[a]["minority"] or model[a]["minority"] >= 0.9999
+                for a, b in pairwise(ratios)
+            )
             and model[30]["minority"] >= 0.99
             and model[30]["majority"] <= 0
             and max(row["gap"] for row in model.values()) <= 1e-5,
@@ -282,7 +281,7 @@ def claims(tables: Mapping[str, Table]) -> tuple[Claim, ...]:
             "up to R = 30, between 0.15 and 0.4 at R = 10 and at least 0.8 at R = 30; the "
             "majority's stays below 0",
             abs(bound[0]["minority"] + 1 / 9) <= 0.02
-            and _rising([row["minority"] for row in bound])
+            and all(less["minority"] < more["minority"] for less, more in pairwise(bound))
             and 0.15 <= bound[2]["minority"] <= 0.4
             and bound[3]["minority"] >= 0.8
             and bound[3]["majority"] < 0,
@@ -294,7 +293,7 @@ def claims(tables: Mapping[str, Table]) -> tuple[Claim, ...]:
             "An ordinary network only begins to: the minority's cosine rises with R, by 0.1 or "
             "more up to R = 30, and stays below 0.5, where the constrained network is at 0.8 or "
             "more",
-            _rising([row["minority"] for row in free])
+            all(less["minority"] < more["minority"] for less, more in pairwise(free))
             and free[3]["minority"] - free[0]["minority"] >= 0.1
             and free[3]["minority"] < 0.5
             and bound[3]["minority"] >= 0.8,
@@ -317,10 +316,6 @@ def claims(tables: Mapping[str, Table]) -> tuple[Claim, ...]:
             },
         ),
     )
-
-
-def _rising(values: list[float]) -> bool:
-    return all(a < b for a, b in pairwise(values))
 
 
 def _rows(table: Table) -> list[dict]:

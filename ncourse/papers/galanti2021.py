@@ -202,7 +202,7 @@ def claims(tables: Mapping[str, Table]) -> tuple[Claim, ...]:
         Claim(
             "Collapse on the source hurts transfer from the last layer: few-shot accuracy on new "
             "digits ends 0.05 or more below that without weight decay",
-            late <= control - 0.05,
+            control - late >= 0.05,
             {"last layer": late},
             HUI,
             {"last layer, without weight decay": control},

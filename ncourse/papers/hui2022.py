@@ -206,7 +206,7 @@ def claims(tables: Mapping[str, Table]) -> tuple[Claim, ...]:
         Claim(
             "The gap between the sets opens in the last layers: test over training ratio at most "
             "1.2 in the first hidden layer, at least 5 in the last",
-            tested[1] <= 1.2 * depth[1] and tested[-1] >= 5 * depth[-1],
+            tested[1] / depth[1] <= 1.2 and tested[-1] >= 5 * depth[-1],
             {"last layer": tested[-1] / depth[-1]},
             COURSE,
             {"first hidden layer": tested[1] / depth[1]},
@@ -228,7 +228,7 @@ def claims(tables: Mapping[str, Table]) -> tuple[Claim, ...]:
         Claim(
             "Fitting the wrong labels costs: with them the test error ends above its least value "
             "in training by 0.005 or more, and at twice that of true labels or more",
-            noise["test_error"][-1] >= least + 0.005
+            noise["test_error"][-1] - least >= 0.005
             and noise["test_error"][-1] >= 2 * end["test_error"],
             {"test error, wrong labels": noise["test_error"][-1], "its least value": least},
             COURSE,
