@@ -462,7 +462,8 @@ def main() -> None:
         raise SystemExit(1) from None
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        reason = (error.strerror or str(error)).lower()
+        several = isinstance(error, shutil.Error)  # from copying a folder; the first will do
+        reason = (error.args[0][0][2] if several else error.strerror or str(error)).lower()
         _fail(f"{where}{reason}; nothing was left half-written, so mend that and run it again")
         raise SystemExit(1) from None
 

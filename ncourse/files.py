@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["replaced", "write_whole"]
+__all__ = ["copy_whole", "replaced", "write_whole"]
 
 
 @contextlib.contextmanager
@@ -22,6 +22,10 @@ def replaced(path: str | Path) -> Iterator[Path]:
     try:
         yield beside
         os.replace(beside, path)
+    except OSError as error:
+        if error.errno is not None and error.filename is None:
+            error.filename = str(path)  # a full disk does not say where it is
+        raise
     finally:
         beside.unlink(missing_ok=True)
 
@@ -35,3 +39,14 @@ def write_whole(path: str | Path, text: str) -> Path:
     with replaced(path) as beside:
         beside.write_text(text, encoding="utf-8", newline="")
     return Path(path)
+
+
+def copy_whole(source: str | Path, target: str | Path) -> Path:
+    """Copy a file's content in one step; returns the new path.
+
+    Raises:
+        OSError: as `replaced`.
+    """
+    with replaced(target) as beside:
+        beside.write_bytes(Path(source).read_bytes())
+    return Path(target)

@@ -39,7 +39,7 @@ from ncourse.book import (
     with_generated,
 )
 from ncourse.book import read_notebook as read
-from ncourse.files import write_whole
+from ncourse.files import copy_whole, write_whole
 from ncourse.pages import (
     BACK_MATTER,
     api_pages,
@@ -399,21 +399,23 @@ def working_copy(book: Book, fresh: Chapter | None = None) -> Path:
     folder = book.root / "my-course"
     folder.mkdir(exist_ok=True)
     for name in ("recorded", "assets"):
-        if (book.folder / name).is_dir():
-            scripts = shutil.ignore_patterns("*.py")
-            shutil.copytree(book.folder / name, folder / name, ignore=scripts, dirs_exist_ok=True)
+        for path in (book.folder / name).rglob("*"):
+            if path.is_file() and path.suffix != ".py":
+                target = folder / path.relative_to(book.folder)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                copy_whole(path, target)
     for page in book.folder.glob("*.md"):
-        shutil.copyfile(page, folder / page.name)
+        copy_whole(page, folder / page.name)
     for chapter in book.chapters:
         if not (folder / chapter.file).exists():
-            shutil.copyfile(book.path(chapter), folder / chapter.file)
+            copy_whole(book.path(chapter), folder / chapter.file)
     if fresh is not None:
         target = folder / f"{fresh.stem}.fresh.ipynb"
         count = 2
         while target.exists():
             target = folder / f"{fresh.stem}.fresh-{count}.ipynb"
             count += 1
-        shutil.copyfile(book.path(fresh), target)
+        copy_whole(book.path(fresh), target)
     return folder
 
 

@@ -257,6 +257,7 @@ def fit(
         ValueError: if a number is out of range, the loss becomes NaN (saying at which epoch), or
             the checkpoint is damaged or of a run with other settings (saying which), or the
             processes do not hold the same data and checkpoint.
+        OSError: what the system says, if the checkpoint cannot be written.
     """
     _check_fit(dataset, epochs, learning_rate, weight_decay, batch_size, milestones)
     here, keeper = place(), _KEEPER.get()
@@ -579,9 +580,8 @@ def checkpoints_in(
 def _snapshot(folder: Path, epoch: int, model: nn.Module) -> None:
     """Keep what `_observe_again` needs of a measured epoch."""
     folder.mkdir(exist_ok=True)
-    with replaced(folder / f"epoch-{epoch:06d}.pt") as beside:
-        state = {"model": model.state_dict(), "random": torch.random.get_rng_state()}
-        torch.save(state, beside)
+    state = {"model": model.state_dict(), "random": torch.random.get_rng_state()}
+    _save(folder / f"epoch-{epoch:06d}.pt", state)
 
 
 def _observe_again(
@@ -639,8 +639,15 @@ def _keep(
         "order": generator.get_state(),
         "random": torch.random.get_rng_state(),
     }
+    _save(path, state)
+
+
+def _save(path: str | Path, state: dict[str, Any]) -> None:
+    """Write in one step, by way of memory: on a full disk torch would say "unexpected pos 64"."""
+    content = io.BytesIO()
+    torch.save(state, content)
     with replaced(path) as beside:
-        torch.save(state, beside)
+        beside.write_bytes(content.getbuffer())
 
 
 def _resume(

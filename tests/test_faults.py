@@ -214,6 +214,45 @@ def test_a_disk_that_is_full_is_one_line_and_loses_nothing(tmp_path: Path) -> No
     assert list(out.iterdir()) == []
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no limit on a file's size")
+def test_a_checkpoint_that_finds_no_room_is_named(tmp_path: Path) -> None:
+    limit = LIMITED.partition("sys.argv")[0]
+    result = run([sys.executable, "-c", limit + FIT, str(tmp_path / "c"), "h"], tmp_path)
+    last = result.stderr.splitlines()[-1]
+    assert last == f"OSError: [Errno 27] File too large: '{tmp_path / 'c'}'"
+    assert list(tmp_path.iterdir()) == []
+
+
+MOUNTS = {
+    "full": 'head -c 1000000 /dev/zero > "$0/filled" 2> /dev/null',
+    "read-only": 'mount -o remount,ro "$0"',
+}
+TINY = 'mount -t tmpfs -o size=64k none "$0" && mkdir "$0/out" || exit 77\n'
+
+
+def can_mount() -> bool:
+    """Whether this user may mount inside a namespace of their own; Linux allows it to many."""
+    if shutil.which("unshare") is None:
+        return False
+    return (
+        run(["unshare", "-rm", "mount", "-t", "tmpfs", "none", "/mnt"], REPOSITORY).returncode == 0
+    )
+
+
+@pytest.mark.skipif(not can_mount(), reason="this user may not mount a file system of their own")
+@pytest.mark.parametrize("kind", MOUNTS)
+def test_a_real_disk_that_is_full_or_read_only(tmp_path: Path, kind: str) -> None:
+    reason = {"full": "no space left on device", "read-only": "read-only file system"}[kind]
+    words = ["run", "rankin1955", "--out", f"{tmp_path}/out/run"]
+    script = f'{TINY}{MOUNTS[kind]}\nexec "$@"'
+    command = ["unshare", "-rm", "sh", "-c", script, str(tmp_path), *NCOURSE, *words]
+    result = run(command, REPOSITORY)
+    assert result.returncode == 1, result.stderr
+    assert result.stderr.startswith(f"error: {tmp_path}/out"), result.stderr
+    assert f": {reason}; nothing was left half-written" in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
 def test_a_folder_that_cannot_be_written_to_is_one_line(tmp_path: Path) -> None:
     """Where a file stands in the way of a folder, root cannot write either."""
     (tmp_path / "file").write_text("")
