@@ -1198,9 +1198,9 @@ def _check_labels(labels: Tensor) -> None:
     _check_not_meta(labels=labels)
 
 
-def _check_not_meta(**tensors: Tensor | None) -> None:
-    for name, tensor in tensors.items():
-        if tensor is not None and tensor.is_meta:
+def _check_not_meta(**tensors: Any) -> None:
+    for name, tensor in tensors.items():  # inputs of a model may be a mapping with a device
+        if isinstance(tensor, Tensor) and tensor.is_meta:
             raise ValueError(f"{name} is on the meta device, which holds no numbers")
 
 
