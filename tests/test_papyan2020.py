@@ -78,6 +78,7 @@ FALSE_RUNS = {
         lambda t: stall(t["random labels"], "nc1"),
         lambda t: collapse(t["random labels"], "test_nc1"),
         lambda t: collapse(t["random labels, no weight decay"], "nc1"),
+        lambda t: t["random labels"]["nc1"].__setitem__(-1, t["random labels"]["nc1"][1]),
     ],
     7: [lambda t: stall(t["cnn"], "nc1"), lambda t: collapse(t["cnn, no weight decay"], "nc1")],
     8: [
@@ -186,6 +187,7 @@ def long_tables():
     whole, none = run_of(1.0, 0.5, 0.01), run_of(1.0, 0.5, 0.4)
     made = {"mlp": whole, "cnn": run_of(1.0, 0.5, 0.1)}
     made |= {"mlp, no weight decay": none, "cnn, no weight decay": copy.deepcopy(none)}
+    none["nc2_equiangular"] = none["nc3"] = [1.0, 1.0, 0.9]
     whole["nc4"] = [0.1, 0.1, 0.0]
     whole["test_nc1"] = [2.0, 2.0, 2.0]
     return made

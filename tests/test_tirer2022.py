@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ncourse.data import gaussian_mixture
-from ncourse.metrics import measure
+from ncourse.metrics import CONVENTIONS, measure
 from ncourse.papers import tirer2022
 
 
@@ -60,6 +60,12 @@ def inverse(span, column, value):
     return spoil
 
 
+def in_small_steps(tables):
+    """Four different NC1s, but all near each other."""
+    for value, convention in zip((0.3, 0.4, 0.5, 0.6), CONVENTIONS, strict=True):
+        network("d = 256", "nc1", value, convention)(tables)
+
+
 FALSE_RUNS = {
     0: [
         put("dials", "nc1", 2, 0.6),
@@ -69,6 +75,7 @@ FALSE_RUNS = {
     1: [
         alike("d = 256", "nc1"),
         network("d = 256", "nc1", 0.19, "jacot"),
+        in_small_steps,
         network("d = 256", "pinv_trace", 9.0, "wu"),
     ],
     2: [

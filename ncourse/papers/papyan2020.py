@@ -235,7 +235,7 @@ def _of_class(passed: Features, k: int) -> Tensor:
 def claims(tables: Mapping[str, Table]) -> tuple[Claim, ...]:
     """What the tables of `experiment` assert; a pure function, so that false runs can be tried."""
     main, none = tables["weight decay 5e-3"], tables["no weight decay"]
-    noise = tables["random labels"]
+    noise, loose = tables["random labels"], tables["random labels, no weight decay"]
     fall = {name: _falls(table) for name, table in tables.items()}
     nc1, nc1_none = fall["weight decay 5e-3"]["nc1"], fall["no weight decay"]["nc1"]
     nc1_small = fall["weight decay 5e-4"]["nc1"]
@@ -294,18 +294,21 @@ def claims(tables: Mapping[str, Table]) -> tuple[Claim, ...]:
             {"random labels, test error at the end": noise["test_error"][-1]},
         ),
         Claim(
-            "Labels need not mean anything: with random labels training error still reaches zero "
-            "and NC1 then still falls at least 3-fold; without weight decay less than 2-fold, "
-            "and on test images it does not fall",
+            "Labels need not mean anything: with random labels training error still reaches zero, "
+            "and NC1 ends at a quarter or less of where it ends without weight decay; on test "
+            "images it does not fall",
             noise["train_error"][-1] == 0
-            and fall["random labels"]["nc1"] >= 3
-            and fall["random labels, no weight decay"]["nc1"] < 2
+            and noise["nc1"][-1] <= loose["nc1"][-1] / 4
             and fall["random labels"]["test_nc1"] < 1,
-            {"NC1 on training images falls by": fall["random labels"]["nc1"]},
+            {
+                "NC1 on training images at the end": noise["nc1"][-1],
+                "falls by": fall["random labels"]["nc1"],
+            },
             COURSE,
             {
-                "without weight decay": fall["random labels, no weight decay"]["nc1"],
-                "on test images": fall["random labels"]["test_nc1"],
+                "NC1 without weight decay": loose["nc1"][-1],
+                "falls by": fall["random labels, no weight decay"]["nc1"],
+                "NC1 on test images falls by": fall["random labels"]["test_nc1"],
             },
         ),
         Claim(
