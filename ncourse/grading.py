@@ -165,6 +165,8 @@ def read(path: Path, tasks: Sequence[Task], *, student: str | None = None) -> Su
             warnings.simplefilter("ignore")  # about ids of cells: students' tools differ
             notebook = nbformat.read(path, as_version=4)
         sources = [cell["source"] for cell in notebook.cells if cell["cell_type"] == "code"]
+        if not all(isinstance(source, str) for source in sources):  # nbformat lets that pass
+            raise TypeError("the source of a cell is no text")
     except Exception as error:  # whatever is wrong with a student's file is feedback, not a crash
         submission.problem = f"The file is not a readable notebook: {_brief(error)}"
         return submission

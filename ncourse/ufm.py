@@ -898,6 +898,8 @@ def _check_point(problem: UFM, features: Tensor, weight: Tensor, bias: Tensor | 
         )
     if bias is not None and bias.shape != (problem.num_classes,):
         raise ValueError(f"bias is {tuple(bias.shape)}; expected ({problem.num_classes},)")
+    if bias is not None and not bias.is_floating_point():
+        raise TypeError(f"bias is {bias.dtype}; expected floating point")
     _check_on_cpu(features, weight, *([] if bias is None else [bias]))
 
 
