@@ -778,6 +778,18 @@ def test_margin_and_uniformity_by_hand():
             function(torch.ones(2, 2, device="meta"))
 
 
+def test_uniformity_sees_two_directions_that_are_nearly_one():
+    """Among thirty: a distance by way of inner products would lose one of 1e-9 to rounding."""
+    angles = torch.cat([torch.arange(29.0).double() / 5, torch.tensor([1e-9]).double()])
+    vectors = torch.stack([angles.cos(), angles.sin()], dim=1)
+    gaps = (2 * ((angles[:, None] - angles) / 2).sin()).abs()
+    expected = gaps[~torch.eye(30, dtype=torch.bool)].log().mean().item()
+    assert hyperspherical_uniformity(vectors) == pytest.approx(expected, rel=1e-9)
+    for function in (one_vs_rest_margin, hyperspherical_uniformity):
+        with pytest.raises(TypeError, match="vectors is complex64; expected real numbers"):
+            function(torch.eye(2, dtype=torch.complex64))
+
+
 def test_missing_classes_are_listed_up_to_ten():
     features = torch.randn(40, 2, generator=torch.Generator().manual_seed(0))
     labels = torch.zeros(40, dtype=torch.long)

@@ -466,7 +466,7 @@ def test_class_means_by_hand(keep_features):
     metric.update(torch.zeros(0, 2), torch.zeros(0, dtype=torch.long))  # an empty batch is none
     with pytest.raises(ValueError, match="no samples yet; call update before compute"):
         metric.class_means()
-    assert metric(torch.tensor([[1.0, 2.0]]), torch.tensor([1])) is None
+    assert metric(torch.tensor([[1.0, 2.0]]), labels=torch.tensor([1])) is None
     metric.update(torch.tensor([[3.0, 0.0], [5.0, 5.0]]), torch.tensor([1, 0]))
     means = metric.class_means()
     assert means.tolist() == [[5, 5], [2, 1]]
@@ -591,3 +591,20 @@ def test_a_view_of_the_scores_is_not_the_scores():
             return scores[:, :2]  # starts where `first`'s output starts, shaped as `second`'s
 
     assert torch.equal(capture(model := Half(), _batches()).weight, model.second.weight)
+
+
+def test_a_classifier_may_lack_a_bias_but_not_a_weight():
+    class Prototypes(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = nn.Parameter(torch.ones(4, 6))
+
+        def forward(self, x):
+            return x @ self.weight.T
+
+    model = nn.Sequential(Prototypes(), nn.Softmax(1))
+    captured = capture(model, _batches(), classifier="0")
+    assert captured.bias is None
+    assert torch.equal(captured.weight, torch.ones(4, 6))
+    with pytest.raises(ValueError, match=r"is a Softmax; .*\) weight, such as nn\.Linear$"):
+        capture(model, _batches(), classifier="1")

@@ -807,6 +807,24 @@ def test_layer_peeled_refuses(change, message):
         solve_layer_peeled(**({"samples_per_class": [3, 3], "dim": 1} | change))
 
 
+@pytest.mark.parametrize("energies", [(1.0, 5.0), (4.0, 0.5)])
+def test_the_gap_bounds_the_loss_of_a_search_that_stopped_at_its_start(energies):
+    weight_energy, feature_energy = energies
+    given = {"weight_energy": weight_energy, "feature_energy": feature_energy}
+    best = solve_layer_peeled(samples_per_class=[5, 2, 1], dim=4, **given)
+    for seed in range(5):
+        start = solve_layer_peeled(
+            samples_per_class=[5, 2, 1], dim=4, **given, tolerance=1e9, seed=seed
+        )
+        assert 0.1 < start.loss - best.loss <= start.gap + 1e-12
+        # What the formula says, written out: <G, Z> + K sqrt(E_W E_H) |G|_2, G = p (softmax - 1_y).
+        logits = start.features @ start.weight.T
+        share = torch.tensor([5.0, 2.0, 1.0], dtype=torch.float64) / 8
+        slope = share[:, None] * (logits.softmax(1) - torch.eye(3, dtype=torch.float64))
+        least = -3 * math.sqrt(weight_energy * feature_energy) * torch.linalg.svdvals(slope)[0]
+        assert start.gap == pytest.approx(((slope * logits).sum() - least).item(), rel=1e-12)
+
+
 def test_one_dimension_is_enough_to_try():
     peeled = solve_layer_peeled(samples_per_class=[1, 1], dim=1)
     # Two classes on a line: features and weights +-, margin 2 sqrt(E_W E_H).
@@ -815,11 +833,14 @@ def test_one_dimension_is_enough_to_try():
 
 
 def test_a_row_has_vanished_at_a_ten_thousandth_of_the_longest():
-    def cosine(length):
+    def cosine(length, scale=1.0):
         weight = torch.tensor([[1.0, 0.0], [length, 0.0], [0.0, length]], dtype=torch.float64)
-        return minority_cosine(weight, [5, 1, 1])
+        return minority_cosine(scale * weight, [5, 1, 1])
 
-    assert cosine(1.01e-4) == pytest.approx(0)
+    for scale in (1.0, 1e-3, 1e3):
+        assert cosine(1.01e-4, scale) == pytest.approx(0)
+        with pytest.raises(ValueError, match="it has vanished, so it has no direction to compare"):
+            cosine(9.9e-5, scale)
     for length in (1e-4, 9.9e-5, 0.0):
         with pytest.raises(ValueError, match=r"a minority row has norm .* beside 1\.0e\+00"):
             cosine(length)
