@@ -160,10 +160,14 @@ def collapse_feasible(features: Tensor, labels: Tensor) -> Feasibility:
         if solved.status != 0:
             continue
         if solved.fun < 0.5:
-            witness = solved.x[:-1] / (1 - solved.x[-1])
-            values = data @ witness
-            if max(np.abs(values[own] - 1).max(), values[~own].max(initial=0)) <= TOLERANCE:
-                status[k], witnesses[k] = "feasible", witness / scale
+            # A solver's small errors can be too large where samples are nearly dependent. If they
+            # are independent, least squares finds a witness that is 0 on all other classes.
+            fitted = np.linalg.lstsq(data, own.astype(float), rcond=None)[0]
+            for witness in (solved.x[:-1] / (1 - solved.x[-1]), fitted):
+                values = data @ witness
+                if max(np.abs(values[own] - 1).max(), values[~own].max(initial=0)) <= TOLERANCE:
+                    status[k], witnesses[k] = "feasible", witness / scale
+                    break
         else:
             weights = np.empty(samples)
             weights[own] = solved.eqlin.marginals
@@ -753,7 +757,7 @@ def generalisation(
     return table
 
 
-def images(dataset: Dataset, *, seed: int, few: int = 20, many: int = 60) -> Table:
+def images(dataset: Dataset, *, seed: int, few: int = 20, many: int = 90) -> Table:
     """Two and three layers on a real data set; the first of three is frozen, of width 2N.
 
     Args:
@@ -978,8 +982,8 @@ def _claims_of_training(tables: Mapping[str, Table]) -> tuple[Claim, ...]:
             data=MIXTURE,
         ),
         Claim(
-            "Images, two layers: with 20 samples per class feasible and NC1 at most 1e-8, with 60 "
-            "infeasible and 0.01 or more; 60 behind a wide frozen first layer: feasible, at most "
+            "Images, two layers: with 20 samples per class feasible and NC1 at most 1e-8, with 90 "
+            "infeasible and 0.01 or more; 90 behind a wide frozen first layer: feasible, at most "
             "1e-8; all fit their training samples",
             (few["feasible"], many["feasible"], three["feasible"]) == (True, False, True)
             and max(few["nc1"], three["nc1"]) <= 1e-8
@@ -987,13 +991,14 @@ def _claims_of_training(tables: Mapping[str, Table]) -> tuple[Claim, ...]:
             and min(few["accuracy"], many["accuracy"], three["accuracy"]) == 1,
             {"NC1, 20 per class": few["nc1"], "NC1, three layers": three["nc1"]},
             f"{HONG} (three layers: a wide first layer is enough); this course",
-            {"NC1, 60 per class, two layers": many["nc1"]},
+            {"NC1, 90 per class, two layers": many["nc1"]},
         ),
         Claim(
-            "d = 80: certificates have NC1 at most 1e-8 at every SNR, and test accuracy at most "
-            "0.4 at SNR 0; trained networks at SNR 1 and above have the same NC1 and 0.99 or more",
+            "d = 80: certificates have NC1 at most 1e-8 at every SNR, and at SNR 0 a test accuracy "
+            "at most 0.06 above chance, 1/3; trained networks at SNR 1 and above have the same NC1 "
+            "and 0.99 or more",
             max([exact, *(row["trained_nc1"] for row in trained)]) <= 1e-8
-            and levels[0.0]["accuracy"] <= 0.4
+            and levels[0.0]["accuracy"] - 1 / NUM_CLASSES <= 0.06
             and min(row["trained_accuracy"] for row in trained) >= 0.99,
             {"greatest NC1": exact, "test accuracy, SNR 0": levels[0.0]["accuracy"]},
             f"{HONG} (collapse with bad generalisation at low SNR); measured here",
