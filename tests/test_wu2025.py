@@ -344,6 +344,8 @@ FALSE_RUNS = [
     ({1}, FREE, "loss", -1, 1e-4),
     ({1}, FREE, "train_accuracy", -1, 0.99),
     ({1}, FREE, "nc1", -2, 0.05),
+    ({1}, FREE, "nc1", -2, 0.2),
+    ({0}, FIXED, "nc1", 0, 0.3),
     ({2}, FIXED, "identity", 7, 1e-6),
     ({2}, TRAINED, "identity", 7, 1e-6),
     ({3}, FIXED, "bound", -1, 1e-6),
@@ -361,12 +363,17 @@ FALSE_RUNS = [
     ({6}, "landscape", "early", 1, 1e-3),
     ({7}, "data", "nc1", 1, 0.05),
     ({7}, "data", "train_accuracy", 1, 0.9),
+    ({7}, "data", "train_accuracy", 0, 0.9),
+    ({7}, "data", "train_accuracy", slice(2), [0.9, 0.9]),
     ({7}, "data", "test_accuracy", 1, 0.9),
     ({7, 8}, "data", "test_accuracy", 0, 0.9),
     ({8}, "data", "nc1", 2, 0.3),
+    ({8}, "data", "nc1_start", 2, 0.1),
+    ({8}, "data", "train_accuracy", 2, 0.9),
     ({8}, "data", "test_accuracy", 2, 0.9),
     ({9}, "small decay", "nc1", -1, 0.1),
     ({9}, "small decay", "bound", -1, 0.7),
+    ({9}, "small decay", "bound", -2, 1e-9),
     ({10}, "floor", "nc1", 1, 0.2),
     ({11}, "entropic", "variance", 1, 0.4),
     ({11}, "entropic", "variance", 2, 0.1),
@@ -383,32 +390,68 @@ def test_a_false_run_breaks_its_claims_and_no_other(tables, broken, table, colum
     assert verdicts(tables) == [index not in broken for index in range(15)]
 
 
-def test_features_that_do_not_approach_the_limit_break_their_claim(tables):
+@pytest.mark.parametrize(
+    ("broken", "table", "row", "start", "end"),
+    [({0, 1, 4}, FIXED, -1, 5.0, 0.02), ({8}, "data", 2, 5.0, 0.06)],
+)
+def test_a_false_run_falls_far_and_ends_high(tables, broken, table, row, start, end):
+    """NC1 is at most 1, so that only an error in measuring it could make such a run."""
+    starts = tables[table]["nc1_start" if table == "data" else "nc1"]
+    starts[row if table == "data" else 0] = start
+    tables[table]["nc1"][row] = end
+    assert verdicts(tables) == [index not in broken for index in range(15)]
+
+
+def test_a_false_run_that_is_too_short_for_the_outside_to_vanish(tables):
+    fixed = tables[FIXED]
+    short = sum(time <= 1000 for time in fixed["time"])
+    tables[FIXED] = {name: values[:short] for name, values in fixed.items()}
+    assert not verdicts(tables)[5]
+
+
+def test_a_false_run_that_stands_still_but_has_collapsed(tables):
+    free = tables[FREE]
+    free["nc1"] = [nc1 / (10 if time >= 100 else 1) for nc1, time in _pairs(free, "nc1", "time")]
+    assert not verdicts(tables)[1]
+
+
+def _pairs(table, *columns):
+    return list(zip(*(table[name] for name in columns), strict=True))
+
+
+def test_false_features_that_do_not_approach_the_limit_break_their_claim(tables):
     runs = tables["particles"]
     runs["features"] = [0.2] * len(runs["features"])
     assert verdicts(tables) == [index != 13 for index in range(15)]
 
 
-def test_a_control_that_approaches_it_too_breaks_the_claim(tables):
+def test_a_false_control_that_approaches_it_too_breaks_the_claim(tables):
     runs = tables["particles"]
     runs["standing"] = list(runs["features"])
     assert verdicts(tables) == [index != 13 for index in range(15)]
 
 
-def test_nc1_that_stays_off_the_limit_breaks_its_claim(tables):
+@pytest.mark.parametrize(("size", "off"), [(2048, 0.02), (32, 0.01)])
+def test_false_distances_from_the_limit_break_their_claim(tables, size, off):
+    runs = tables["particles"]
+    runs["nc1"] = [off if p == size else nc1 for p, nc1 in _pairs(runs, "particles", "nc1")]
+    assert verdicts(tables) == [index != 14 for index in range(15)]
+
+
+def test_a_false_nc1_that_stays_off_the_limit_breaks_its_claim(tables):
     runs = tables["particles"]
     runs["nc1"] = [0.1 if size == 2048 else 0.12 for size in runs["particles"]]
     assert verdicts(tables) == [index != 14 for index in range(15)]
 
 
-def test_controls_that_do_not_fail_break_their_claims(tables):
+def test_false_controls_that_do_not_fail_break_their_claims(tables):
     fixed = tables[FIXED]
     fixed["dropped"] = [1e-12] * len(fixed["dropped"])
     fixed["loss_only"] = [math.inf] * len(fixed["loss_only"])
     assert verdicts(tables) == [index not in {2, 3} for index in range(15)]
 
 
-def test_a_floor_that_does_not_depend_on_width_breaks_its_claim(tables):
+def test_a_false_floor_that_does_not_depend_on_width_breaks_its_claim(tables):
     floor = tables["floor"]
     floor["nc1"] = floor["predicted"] = [floor["nc1"][0]] * 3
     assert verdicts(tables) == [index != 10 for index in range(15)]
