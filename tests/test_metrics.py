@@ -725,6 +725,8 @@ def test_vci_by_hand_and_its_mistakes():
     labels = torch.tensor([0, 0, 1, 1])
     assert variability_collapse_index(features, labels) == pytest.approx(0.2)
     assert variability_collapse_index(features, labels, num_classes=2) == pytest.approx(0.2)
+    for dtype in (torch.uint8, torch.int32):
+        assert variability_collapse_index(features, labels.to(dtype)) == pytest.approx(0.2)
     # A feature that repeats another adds nothing, and neither does a constant one.
     more = torch.cat([features, 3 * features, torch.ones(4, 1)], dim=1)
     assert variability_collapse_index(more, labels) == pytest.approx(0.2)

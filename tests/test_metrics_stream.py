@@ -608,3 +608,46 @@ def test_a_classifier_may_lack_a_bias_but_not_a_weight():
     assert torch.equal(captured.weight, torch.ones(4, 6))
     with pytest.raises(ValueError, match=r"is a Softmax; .*\) weight, such as nn\.Linear$"):
         capture(model, _batches(), classifier="1")
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int32])
+def test_labels_of_any_integer_type_in_a_stream(dtype):
+    features, labels, _ = _cloud()
+    streamed = _stream(features, labels.to(dtype), 64).compute()
+    _assert_same(streamed, measure(features, labels, None, num_classes=5), rel=1e-6)
+
+
+def test_sums_of_half_precision_may_be_larger_than_it_can_hold():
+    features = torch.full((200, 2), 1000.0, dtype=torch.float16)  # the sum is beyond 65504
+    features[::2] += 8
+    report = _stream(features, torch.arange(200) % 2, 50, num_classes=2).compute()
+    assert (report.rank, report.trace_ratio) == (1, 0)
+
+
+def test_kept_features_keep_the_convention():
+    features, labels, classifier = _cloud()
+    metric = _stream(
+        features, labels, 100, classifier=classifier, convention="wu", keep_features=True
+    )
+    whole = measure(features, labels, classifier.weight, classifier.bias, convention="wu")
+    assert metric.compute() == whole
+    assert whole.nc1 == whole.trace_fraction
+
+
+def test_a_batch_that_does_not_fit_the_classifier():
+    _, labels, classifier = _cloud()
+    metric = CollapseMetric(5, classifier=classifier)
+    with pytest.raises(ValueError, match=r"weight is \(5, 12\); expected \(classes, 4\) for feat"):
+        metric.update(torch.zeros(9, 4), labels[:9])
+
+
+def test_cosines_do_not_depend_on_how_small_the_numbers_are():
+    features, labels, classifier = _cloud(dtype=torch.float64)
+    expected = measure(features, labels, classifier.weight).nc3_cosine
+    for scale in (1e-20, 1e20):
+        with torch.no_grad():
+            classifier.weight *= scale
+        metric = _stream(scale * features, labels, 100, classifier=classifier)
+        assert metric.compute().nc3_cosine == pytest.approx(expected, rel=1e-12)
+        with torch.no_grad():
+            classifier.weight /= scale
