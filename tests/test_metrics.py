@@ -676,6 +676,18 @@ def test_a_single_zero_row_has_cosine_zero():
     assert measure(FEATURES, LABELS, weight[[0, 0]]).nc3_cosine == pytest.approx(0.8 / 4)
 
 
+def test_the_classifier_may_have_another_type_and_features_any_size():
+    whole = measure(FEATURES, LABELS, WEIGHT, BIAS).as_dict()
+    for features, weight, bias in [
+        (FEATURES.float(), WEIGHT, BIAS),
+        (FEATURES, WEIGHT.float(), BIAS.float()),
+    ]:
+        report = measure(features, LABELS, weight, bias)
+        assert report.as_dict() == pytest.approx(whole, rel=1e-5, abs=1e-6)
+    for scale in (1e-3, 1e3):
+        assert measure(scale * FEATURES, LABELS, WEIGHT).nc3_cosine == pytest.approx(0.15)
+
+
 def test_layers_take_the_convention_and_need_samples():
     layers = {"x": FEATURES.reshape(4, 1, 2)}
     by_default = measure_layers(layers, LABELS, num_classes=2)["x"]

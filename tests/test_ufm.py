@@ -571,9 +571,13 @@ def test_unbalanced_models_are_solved_all_the_same():
 def test_points_that_do_not_fit_are_refused():
     problem, biased = model(), model(lambda_b=0.0)
     good = random_point(problem)
-    with pytest.raises(ValueError, match=r"features is \(8, 40\); expected .* = \(40, 8\)"):
+    with pytest.raises(
+        ValueError, match=r"features is \(8, 40\); expected \(samples, dim\) = \(40, 8\)"
+    ):
         objective(problem, features=good.features.T, weight=good.weight)
-    with pytest.raises(ValueError, match=r"weight is \(8, 4\); expected .* = \(4, 8\)"):
+    with pytest.raises(
+        ValueError, match=r"weight is \(8, 4\); expected \(classes, dim\) = \(4, 8\)"
+    ):
         objective(problem, features=good.features, weight=good.weight.T)
     with pytest.raises(ValueError, match="but no bias is given"):
         solve(biased, start=good)
