@@ -269,11 +269,9 @@ def fit(
             checkpoint = keeper.folder / f"fit-{call:04d}.pt"
             snapshots = keeper.folder / f"fit-{call:04d}" if observe is not None else None
     fabric = _fabric(here, accelerator, precision)
-    # Fused: the three updates of a step in one pass over the weights, a third of the time.
     optimizer = torch.optim.SGD(
-        model.parameters(), lr=learning_rate, momentum=momentum, weight_decay=weight_decay,
-        fused=True,
-    )  # fmt: skip
+        model.parameters(), lr=learning_rate, momentum=momentum, weight_decay=weight_decay
+    )
     trained, optimizer = fabric.setup(model, optimizer)
     inputs, labels = fabric.to_device((dataset.inputs, dataset.labels))
     # Fabric rounds the logits of precision "64-true" to float32, unless told in which to compute.
