@@ -19,7 +19,7 @@ def pytest_addoption(parser):
 
 
 def pytest_sessionstart(session):
-    from ncourse.margins import apart
+    from margins import apart
 
     session.apart = ExitStack()
     session.seen = {

@@ -17,7 +17,7 @@ FLOORS = [
     {"training"},
     {"continual"},
     {"papers"},
-    {"plots", "margins"},
+    {"plots"},
     {"scrubber", "exercises"},  # a scrubber shows figures, so it stands on plots
     {"references"},
     {"book"},

@@ -17,9 +17,9 @@ from types import ModuleType, SimpleNamespace
 
 import nbformat
 import pytest
+from margins import Comparison, apart, margin
 
 from ncourse.claims import CLAIM_MIME, Claim, ClaimError, Outcome, Recording, claim
-from ncourse.margins import Comparison, apart, margin
 
 ROOT = Path(__file__).parents[1]
 RECORDED = ROOT / "notebooks" / "recorded"
@@ -177,8 +177,10 @@ def run_cell(start: str, *, nc1: float, control: float, error: float = 0.0) -> C
         "claim": claim,
     }
     *before, last = ast.parse(code).body
-    exec(compile(ast.Module(before, []), start, "exec"), names)
-    return eval(compile(ast.Expression(last.value), start, "eval"), names)  # type: ignore[attr-defined]
+    made = ast.Assign([ast.Name("made", ast.Store())], last.value)  # type: ignore[attr-defined]
+    cell = ast.fix_missing_locations(ast.Module([*before, made], []))
+    exec(compile(cell, start, "exec"), names)
+    return names["made"]  # type: ignore[return-value]
 
 
 def test_the_claim_that_chapter_0_makes_in_a_cell_can_fail_part_by_part() -> None:
