@@ -168,9 +168,11 @@ def _plain_table(path: Path) -> str:
     return "\n".join(lines)
 
 
-def _cell(value: float | int | None) -> str:
+def _cell(value: float | int | str | None) -> str:
     if value is None:
         return "–"
+    if isinstance(value, str):
+        return html.escape(value).replace("|", "&#124;")
     return f"{value:,}" if isinstance(value, int) else f"{value:.2g}"
 
 

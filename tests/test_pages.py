@@ -105,7 +105,7 @@ NC = ("nc1", "nc2_equiangular", "nc3", "nc4")
 def test_recordings_stand_where_a_page_asks_for_them(tmp_path: Path) -> None:
     recording("shirts", holds=False, seeds=1).save(tmp_path / "other.json")
     recording("numbers", holds=True, seeds=3).save(tmp_path / "laptop.json")
-    (tmp_path / "cost.json").write_text('{"d": [512], "ms": [0.0123]}')
+    (tmp_path / "cost.json").write_text('{"d": [512], "ms": [0.0123], "on": ["<a|b>"]}')
     text = "\n".join(
         [
             "# T",
@@ -120,7 +120,7 @@ def test_recordings_stand_where_a_page_asks_for_them(tmp_path: Path) -> None:
     assert "x: 0.5" in page
     assert "<b>Laptop</b> holds for 3 of 3 seeds on numbers: 7 training samples" in page
     assert page.count("<div") == page.count("</div>") == 1
-    assert "| 512 | 0.012 |" in page
+    assert "| 512 | 0.012 | &lt;a&#124;b&gt; |" in page
     assert 'alt="A"' in page
     assert "`ncourse record first2020`" in page
 
