@@ -666,6 +666,17 @@ def test_a_simplex_of_k_vertices_fits_into_one_dimension_less():
         assert math.isfinite(report.nc2_condition) is (dim == 3)
 
 
+def test_the_condition_number_of_the_means_by_hand():
+    # Lengths 1, 2 and 4 at right angles, whatever the unit.
+    means = torch.diag(torch.tensor([1.0, 2.0, 4.0]))
+    for unit in (1e-6, 1.0, 1e6):
+        report = measure(unit * means, torch.arange(3), None, num_classes=3)
+        assert report.nc2_condition == pytest.approx(4)
+    # The third is the sum of the others: no condition number, though three would fit.
+    means[2] = means[0] + means[1]
+    assert measure(means, torch.arange(3), None, num_classes=3).nc2_condition == math.inf
+
+
 def test_a_single_zero_row_has_cosine_zero():
     weight = torch.tensor([[1.0, 0.0], [0.0, 0.0]], dtype=torch.float64)
     report = measure(FEATURES, LABELS, weight)

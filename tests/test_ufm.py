@@ -342,6 +342,25 @@ def test_plane_passes_through_the_points_it_is_given():
     assert losses[0, 1].item() == pytest.approx(loss_of(problem, saddle))
 
 
+def test_a_plane_is_the_loss_at_the_points_of_a_sum():
+    # Far from the origin: there a point and its opposite have the same loss.
+    problem = model(num_classes=3, samples_per_class=2, dim=2, lambda_b=0.1)
+    points = [random_point(problem, seed=seed) for seed in range(3)]
+    coordinates = torch.tensor([-1.0, 0.25, 2.0], dtype=torch.float64)
+    losses = plane(
+        problem, centre=points[0], first=points[1], second=points[2], coordinates=coordinates
+    )
+    for i, s in enumerate(coordinates):
+        for j, t in enumerate(coordinates):
+            tensors = [
+                centre + s * first + t * second
+                for centre, first, second in zip(
+                    *((point.features, point.weight, point.bias) for point in points), strict=True
+                )
+            ]
+            assert losses[i, j].item() == pytest.approx(loss_of(problem, Point(*tensors)))
+
+
 def test_gradient_descent_from_a_small_simplex_stays_symmetric():
     problem = model()
     frame = simplex_etf(K, DIM, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
