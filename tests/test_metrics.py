@@ -672,8 +672,8 @@ def test_the_condition_number_of_the_means_by_hand():
     for unit in (1e-6, 1.0, 1e6):
         report = measure(unit * means, torch.arange(3), None, num_classes=3)
         assert report.nc2_condition == pytest.approx(4)
-    # The third is the sum of the others: no condition number, though three would fit.
-    means[2] = means[0] + means[1]
+    # The third is the mean of the others, up to rounding: no condition number, though three fit.
+    means = torch.tensor([[0.1, 0.7, 0.3], [0.2, 0.1, 0.9], [0.15, 0.4, 0.6]])
     assert measure(means, torch.arange(3), None, num_classes=3).nc2_condition == math.inf
 
 
