@@ -3,6 +3,7 @@
 # make lab      JupyterLab on your own copy of the course (my-course/)
 # make outputs  write fresh outputs into notebooks/ (for those who change them)
 # make bench    speed as ratios, also in _build/benchmarks.json (some minutes; let the machine be idle)
+# make mutants  which changes to the code no test notices (installs mutmut; an hour or less)
 # make clean    remove what was built; the environment and my-course/ stay
 #
 # Each of them makes the environment (.venv) first if it is missing or out of date.
@@ -17,7 +18,7 @@ READY := .venv/.ready
 
 export OMP_NUM_THREADS := 1
 
-.PHONY: course test lab outputs bench clean
+.PHONY: course test lab outputs bench mutants clean
 
 course: $(READY)
 	@$(BIN)/python -m ncourse.cli build
@@ -33,6 +34,10 @@ outputs: $(READY)
 
 bench: $(READY)
 	@$(BIN)/python -m pytest -m bench -s --benchmark-json=_build/benchmarks.json tests/bench
+
+mutants: $(READY)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt mutmut==3.8.1
+	@for module in simplex ufm metrics; do $(BIN)/python tests/mutants.py $$module; done
 
 clean:
 	rm -rf _build build .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
