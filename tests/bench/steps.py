@@ -18,10 +18,10 @@ from ncourse.papers import jacot2024
 
 RUNS = [
     # data, linear layers, step size
-    ("Fashion-MNIST", 5, 0.5),
-    ("Fashion-MNIST", 5, 0.25),
-    ("Fashion-MNIST", 5, 0.1),
-    ("Fashion-MNIST", 2, 0.1),
+    ("clothes", 5, 0.5),
+    ("clothes", 5, 0.25),
+    ("clothes", 5, 0.1),
+    ("clothes", 2, 0.1),
     ("digits", 5, 0.1),
 ]
 
@@ -29,7 +29,7 @@ RUNS = [
 def main(out: Path) -> None:
     torch.set_num_threads(1)
     data = {
-        "Fashion-MNIST": jacot2024.prepare(fashion_mnist()),
+        "clothes": jacot2024.prepare(fashion_mnist()),
         "digits": jacot2024.prepare(),
     }
     rows = []
@@ -44,10 +44,10 @@ def main(out: Path) -> None:
         rows.append(
             {
                 "data": name,
-                "linear layers": num_linear,
-                "step size": step_size,
-                "step size × sharpness": round(step_size * sharpness, 3),
-                "error of the law at the end": round(error) if error > 10 else round(error, 3),
+                "layers": num_linear,
+                "step": step_size,
+                "step × sharpness": round(step_size * sharpness, 3),
+                "law off by": round(error) if error > 10 else round(error, 3),
                 "NC1": float(f"{table['nc1'][-1]:.3g}"),
             }
         )
