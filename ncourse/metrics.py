@@ -264,8 +264,8 @@ def _add_by_class(totals: Tensor, labels: Tensor, rows: Tensor) -> None:
         totals.index_add_(0, labels, rows.double())
 
 
-def _largest(scores: Float[Tensor, "classes samples"]) -> Int[Tensor, " samples"]:
-    """The class of each sample's largest score, the lower one on a tie.
+def _largest(scores: Tensor) -> Tensor:
+    """The class of each sample's largest score, `(K, n)` to `(n,)`; the lower one on a tie.
 
     Along rows in memory this is faster, by far for many classes, though they are copied for it.
     """

@@ -1,6 +1,6 @@
 """Speed of `ncourse.metrics` as ratios: a ratio survives a change of machine, a time does not.
 
-Run with `pytest -m bench -s tests/bench`. One thread throughout, timed in CPU seconds.
+Run with `make bench`. One thread throughout, timed in CPU seconds.
 """
 
 import subprocess

@@ -1,6 +1,6 @@
 """What a chapter costs: CPU time of its kernel, in units of a fixed piece of work.
 
-Run with `pytest -m bench -s tests/bench`. The unit is 1,000 products of 512 x 512 matrices in
+Run with `make bench`. The unit is 1,000 products of 512 x 512 matrices in
 float32 on one thread, so the numbers survive a change of machine better than seconds do.
 """
 

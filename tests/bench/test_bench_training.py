@@ -1,6 +1,6 @@
 """Speed of `ncourse.training.fit` as ratios to the loops that a user would write.
 
-Run with `pytest -m bench -s tests/bench`. One thread throughout, timed in CPU seconds.
+Run with `make bench`. One thread throughout, timed in CPU seconds.
 """
 
 import time
