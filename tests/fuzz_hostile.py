@@ -544,15 +544,15 @@ def fuzz_stream_of_batches(source: Any) -> None:
             assert near, (name, value, expected[name])
 
 
-def refused(call: Callable[[], Any], folder: Path) -> None:
-    """A reader names the damaged file."""
+def refused(call: Callable[[], Any], named: Path | str) -> None:
+    """A reader refuses, and names what is wrong: the damaged file, or an argument."""
     try:
         call()
     except (ValueError, FileNotFoundError) as error:
         said = str(error)
     else:
         raise AssertionError("random bytes were taken for data")
-    assert str(folder) in said, f"the file is not named: {said}"
+    assert str(named) in said, f"{named} is not named: {said}"
 
 
 def idx(source: Any, axes: int) -> bytes:
@@ -592,10 +592,8 @@ def fuzz_readers(source: Any) -> None:
                     image += source.draw(st.binary(max_size=30))
                     (folder / split / label / f"{row}.png").write_bytes(image)
         size = source.draw(st.integers(-1, 4))
-        try:
-            refused(lambda: data.image_folder(folder, size=size), folder)
-        except AssertionError:
-            assert size < 1, "the file is not named"
+        wrong = f"size is {size};" if size < 1 else folder  # the argument is looked at first
+        refused(lambda: data.image_folder(folder, size=size), wrong)
     survives(lambda: data.digits(num_train=source.draw(st.sampled_from([-1, 0, 1, 1796, 1797]))))
 
 
