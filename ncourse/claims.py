@@ -3,20 +3,27 @@
 A claim without a control says nothing: something has to be able to go the other way. So a `Claim`
 carries both numbers, the one measured where the condition holds and the one measured where it was
 broken, and `claim(...)` shows them in a notebook and raises when the claim does not hold.
+
+A paper's claims are made of `comparisons` (`Claim.of`): a value, a direction and a threshold, each
+written once. From them come the numbers in the sentence, the verdict, the numbers that are shown,
+how far each comparison is from failing, and what is judged on other data: a comparison that is
+`proved` holds on any, a tuned threshold belongs to the data that it was made for.
 """
 
 import html
 import json
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import date
 from importlib.metadata import version
 from pathlib import Path
 from statistics import mean
 from typing import Any
 
+from ncourse.comparisons import Comparison, Said
 from ncourse.files import write_whole
+from ncourse.tables import Table
 
 __all__ = [
     "Claim",
@@ -25,12 +32,11 @@ __all__ = [
     "Outcome",
     "Recording",
     "claim",
+    "numbers",
     "repeat",
     "require",
+    "summary",
 ]
-
-Table = dict[str, list[Any]]
-"""A tidy table in plain data: column name -> values, all columns equally long."""
 
 CLAIM_MIME = "application/vnd.ncourse.claim+json"
 """Output type under which a notebook stores a claim, so that a page can list them all."""
@@ -46,22 +52,27 @@ class Claim:
 
     Attributes:
         text: the statement, in words and with its threshold.
-        holds: whether the measurement satisfies it *and* the control fails it.
+        holds: whether the measurement satisfies it *and* the control fails it; None where that is
+            not asked, on data that no part of it was made for.
         measured: what was measured, by name.
         source: where the statement comes from: a paper and place, or "This course".
         control: what was measured where the condition is broken, by name.
-        binding: False on data that the thresholds were not made for; such a claim is reported,
-            held or not, and never raises.
+        binding: whether it raises where it does not hold.
         data: what it was measured on, in words; empty if its experiment says so once for all.
+        reference: on other data, name -> what its tuned comparisons ask on the data that they were
+            made for, in words.
+        comparisons: what it is made of; empty for one that was read from a file. Not kept in files.
     """
 
     text: str
-    holds: bool
+    holds: bool | None
     measured: Mapping[str, float | int]
     source: str
     control: Mapping[str, float | int]
     binding: bool = True
     data: str = ""
+    reference: Mapping[str, str] = field(default_factory=dict)
+    comparisons: tuple[Comparison, ...] = field(default=(), compare=False, repr=False)
 
     def __post_init__(self) -> None:
         for name in ("text", "source"):
@@ -72,28 +83,130 @@ class Claim:
             if not values:
                 raise ValueError(f"the claim {self.text!r} has no {name}: a claim needs both")
             object.__setattr__(self, name, {key: float(value) for key, value in values.items()})
-        object.__setattr__(self, "holds", bool(self.holds))
+        if self.holds is not None:
+            object.__setattr__(self, "holds", bool(self.holds))
+
+    @classmethod
+    def of(
+        cls,
+        text: str,
+        measured: Mapping[str, Comparison | float],
+        source: str,
+        control: Mapping[str, Comparison | float],
+        *,
+        also: Mapping[str, Comparison] | None = None,
+        data: str = "",
+    ) -> "Claim":
+        """A claim that holds if all its comparisons do.
+
+        Args:
+            text: the statement, with a field for each threshold that it says: `{0}` is that of the
+                first comparison, counted through `measured`, `control` and `also`. `{0:%}` says 0.2
+                as "20 %", `{0:+%}` 1.2 as "20 %", `{0:words}` as "a fifth", `{0:e}` 0.001 as
+                "1e-3", `{0:.}` 0.35 as ".35"; `{0.low}` and `{0.high}` are the ends of `between`.
+            measured: by name: a comparison, or a number that is only shown.
+            source: as in `Claim`.
+            control: as `measured`, where the condition is broken.
+            also: comparisons that are not shown.
+            data: as in `Claim`.
+
+        Raises:
+            ValueError: if there is no comparison, or as `Claim`.
+
+        >>> from ncourse.comparisons import at_least, below
+        >>> made = Claim.of("NC1 falls at least {0}-fold; without weight decay less than {1}-fold",
+        ...     {"factor": at_least(20, 107.0)}, "This course", {"without": below(2.5, 1.8)})
+        >>> print(made)
+        ✓ NC1 falls at least 20-fold; without weight decay less than 2.5-fold
+          measured: factor: 107
+          control:  without: 1.8
+          source:   This course
+        """
+        named = [*measured.items(), *control.items(), *(also or {}).items()]
+        comparisons = tuple(
+            replace(one, name=name) for name, one in named if isinstance(one, Comparison)
+        )
+        if not comparisons:
+            raise ValueError(f"the claim {text!r} compares nothing; it could not fail")
+        return cls(
+            text.format(*(Said(one.threshold) for one in comparisons)),
+            all(one.holds for one in comparisons),
+            {name: _value(one) for name, one in measured.items()},
+            source,
+            {name: _value(one) for name, one in control.items()},
+            data=data,
+            comparisons=comparisons,
+        )
+
+    def elsewhere(self) -> "Claim":
+        """The same claim on data that it was not made for.
+
+        Comparisons that are proved are judged there too; tuned ones are reported beside what they
+        ask on their own data, neither held nor failed.
+        """
+        judged = [one for one in self.comparisons if one.proved]
+        tuned = {one.name: str(one) for one in self.comparisons if not one.proved}
+        if self.comparisons and not tuned:
+            return self
+        holds = all(one.holds for one in judged) if judged else None
+        return replace(self, holds=holds, binding=bool(judged), reference=tuned)
 
     @property
     def verdict(self) -> str:
-        """One of "holds", "does not hold", and "(reported)" behind either if not binding."""
+        """Whether it holds, in words; on other data, whether its proved part does."""
+        if self.holds is None:
+            return "reported"
         word = "holds" if self.holds else "does not hold"
+        if self.reference:
+            return f"the proved part {word}"
         return word if self.binding else f"{word} (reported)"
 
+    def as_dict(self) -> dict[str, Any]:
+        """What files keep of it, in plain data."""
+        kept = {part.name: getattr(self, part.name) for part in fields(self)[:7]}
+        return kept | ({"reference": dict(self.reference)} if self.reference else {})
+
+    def _about(self) -> dict[str, str]:
+        about = {
+            "measured": numbers(self.measured),
+            "control": numbers(self.control),
+            "reference": "; ".join(f"{name}: {words}" for name, words in self.reference.items()),
+            "source": self.source,
+            "data": self.data,
+        }
+        return {name: text for name, text in about.items() if text}
+
+    @property
+    def _sign(self) -> str:
+        return "·" if self.holds is None else "✓" if self.holds else "✗"
+
     def __str__(self) -> str:
-        sign = "✓" if self.holds else "✗"
-        measured, control = _numbers(self.measured), _numbers(self.control)
-        return (
-            f"{sign} {self.text}\n  measured: {measured}\n  control:  {control}\n"
-            f"  source:   {self.source}" + (f"\n  data:     {self.data}" if self.data else "")
-        )
+        about = "".join(f"\n  {name + ':':9} {text}" for name, text in self._about().items())
+        return f"{self._sign} {self.text}{about}"
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
         return {
             "text/plain": str(self),
-            "text/html": _claim_html(self),
-            CLAIM_MIME: {**asdict(self), "verdict": self.verdict},
+            "text/html": self._repr_html_(),
+            CLAIM_MIME: {**self.as_dict(), "verdict": self.verdict},
         }
+
+    def _repr_html_(self) -> str:
+        """The claim as a card; colours work on light and dark pages."""
+        colour = {True: "#2e7d32", False: "#b3261e", None: "#757575"}[self.holds]
+        rows = "".join(
+            f"<br><small><b>{name.capitalize()}</b> {html.escape(text)}</small>"
+            for name, text in self._about().items()
+        )
+        return (
+            f'<div class="nc-claim" style="border-left:4px solid {colour};padding:.3em .8em;'
+            f'margin:.4em 0"><b>{self._sign} {html.escape(self.verdict)}</b>: '
+            f"{html.escape(self.text)}{rows}</div>"
+        )
+
+
+def _value(shown: Comparison | float) -> float:
+    return shown.value if isinstance(shown, Comparison) else shown
 
 
 def claim(
@@ -147,7 +260,7 @@ def require(claims: Iterable[Claim], *, data: "DataCard | str" = "") -> None:
         raise ValueError("there are no claims to require")
     for made in claims:
         _show(made)
-    broken = [made for made in claims if made.binding and not made.holds]
+    broken = [made for made in claims if made.binding and made.holds is False]
     if broken:
         raise ClaimError("does not hold:\n" + "\n".join(str(made) for made in broken))
 
@@ -186,13 +299,24 @@ class Outcome:
     claims: tuple[Claim, ...]
     tables: Mapping[str, Table] = field(default_factory=dict)
 
-    def reported(self) -> "Outcome":
-        """The same outcome with claims that are reported instead of raising."""
-        return replace(self, claims=tuple(replace(c, binding=False) for c in self.claims))
+    def elsewhere(self) -> "Outcome":
+        """The same outcome as one on data that its claims were not made for (`Claim.elsewhere`)."""
+        return replace(self, claims=tuple(made.elsewhere() for made in self.claims))
+
+    def as_dict(self) -> dict[str, Any]:
+        """All of it in plain data, as files keep it."""
+        return {
+            "experiment": self.experiment,
+            "scale": self.scale,
+            "seed": self.seed,
+            "data": asdict(self.data),
+            "claims": [made.as_dict() for made in self.claims],
+            "tables": {name: dict(table.columns) for name, table in self.tables.items()},
+        }
 
     def save(self, path: str | Path) -> Path:
         """Write as JSON; returns the path. `Outcome.load` reads it back."""
-        return write_whole(path, json.dumps(asdict(self), ensure_ascii=False) + "\n")
+        return write_whole(path, json.dumps(self.as_dict(), ensure_ascii=False) + "\n")
 
     @classmethod
     def load(cls, path: str | Path) -> "Outcome":
@@ -205,18 +329,20 @@ class Outcome:
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
         lines = [str(self), *(str(c) for c in self.claims)]
-        rows = "".join(_claim_html(c) for c in self.claims)
+        rows = "".join(made._repr_html_() for made in self.claims)
         return {
             "text/plain": "\n".join(lines),
             "text/html": f"<p>{html.escape(str(self))}</p>{rows}",
         }
 
     def __str__(self) -> str:
-        held = sum(c.holds for c in self.claims)
+        judged = [made for made in self.claims if made.holds is not None]
+        others = len(self.claims) - len(judged)
         return (
             f"{self.experiment}, scale {self.scale}, seed {self.seed}, on {self.data.name} "
             f"({self.data.num_train} training samples, {self.data.num_classes} classes): "
-            f"{held} of {len(self.claims)} claims hold"
+            f"{sum(bool(made.holds) for made in judged)} of {len(judged)} claims hold"
+            + (f", {others} reported" if others else "")
         )
 
 
@@ -242,7 +368,13 @@ class Recording:
 
     def save(self, path: str | Path) -> Path:
         """Write as JSON, floats to 6 significant digits; returns the path."""
-        text = json.dumps(_rounded(asdict(self)), ensure_ascii=False, separators=(",", ":"))
+        content = {
+            "outcomes": [outcome.as_dict() for outcome in self.outcomes],
+            "command": self.command,
+            "version": self.version,
+            "date": self.date,
+        }
+        text = json.dumps(_rounded(content), ensure_ascii=False, separators=(",", ":"))
         return write_whole(path, text + "\n")
 
     @classmethod
@@ -311,7 +443,7 @@ def summary(outcomes: Iterable[Outcome]) -> list[dict[str, Any]]:
             {
                 "text": versions[0].text,
                 "source": versions[0].source,
-                "held": sum(c.holds for c in versions),
+                "held": sum(bool(c.holds) for c in versions),
                 "runs": len(versions),
                 "measured": _spread([c.measured for c in versions]),
                 "control": _spread([c.control for c in versions]),
@@ -325,29 +457,13 @@ def _spread(rows: list[Mapping[str, float | int]]) -> dict[str, tuple[float, flo
     return {name: (mean(c), min(c), max(c)) for name, c in columns.items()}
 
 
-def _numbers(values: Mapping[str, float | int]) -> str:
+def numbers(values: Mapping[str, float | int]) -> str:
+    """Named numbers as a reader sees them, to three digits: in notebooks, pages and files.
+
+    >>> numbers({"NC1": 0.012345, "epochs": 300})
+    'NC1: 0.0123; epochs: 300'
+    """
     return "; ".join(f"{name}: {value:.3g}" for name, value in values.items())
-
-
-def _claim_html(made: Claim) -> str:
-    """One claim as a card; colours work on light and dark pages."""
-    colour = "#2e7d32" if made.holds else "#b3261e"
-    about = {
-        "Measured": _numbers(made.measured),
-        "Control": _numbers(made.control),
-        "Source": made.source,
-        "Data": made.data,
-    }
-    rows = "".join(
-        f"<br><small><b>{name}</b> {html.escape(text)}</small>"
-        for name, text in about.items()
-        if text
-    )
-    return (
-        f'<div class="nc-claim" style="border-left:4px solid {colour};padding:.3em .8em;'
-        f'margin:.4em 0"><b>{"✓" if made.holds else "✗"} {html.escape(made.verdict)}</b>: '
-        f"{html.escape(made.text)}{rows}</div>"
-    )
 
 
 def _show(made: Claim) -> None:
@@ -374,19 +490,24 @@ def _outcome(content: Any, path: str | Path) -> Outcome:
                 **content,
                 "data": DataCard(**content["data"]),
                 "claims": tuple(Claim(**entry) for entry in content["claims"]),
+                "tables": {name: _table(kept) for name, kept in content["tables"].items()},
             }
         )
         _check_kinds(made, {"seed": int, "data": DataCard, "claims": tuple, "tables": dict})
         _check_kinds(made.data, {"num_train": int, "num_test": int, "num_classes": int})
         for entry in made.claims:
-            kinds = {"holds": bool, "measured": dict, "control": dict, "binding": bool}
+            kinds = {"measured": dict, "control": dict, "binding": bool, "reference": dict}
+            kinds |= {"holds": type(None) if entry.holds is None else bool, "comparisons": tuple}
             _check_kinds(entry, kinds)
-        for name, table in made.tables.items():
-            if len({len(column) for column in table.values() if isinstance(column, list)}) != 1:
-                raise TypeError(f"table {name!r} has columns that are not equally long lists")
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise ValueError(f"{path} is not an outcome: {error!r}") from error
     return made
+
+
+def _table(columns: Any) -> Table:
+    if not columns or not all(isinstance(values, list) for values in columns.values()):
+        raise TypeError(f"a table is {columns!r}; expected columns that are lists")
+    return Table(columns)
 
 
 def _check_kinds(made: Any, kinds: Mapping[str, type]) -> None:

@@ -16,11 +16,11 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, mse_loss, normalize
 from tqdm.auto import tqdm
 
-from ncourse.claims import Table
 from ncourse.data import Dataset
 from ncourse.metrics import measure
 from ncourse.models import Classifier
 from ncourse.simplex import SimplexFrame
+from ncourse.tables import Table
 from ncourse.training import Features, extract
 
 __all__ = [
@@ -574,8 +574,7 @@ def learn(
     task_il = class_il.copy()
     drift = np.full((num_tasks, num_classes), np.nan)
     own_directions: list[Tensor] = []
-    collapse: Table = {"task": [], "classes": [], "nc1": [], "trace_ratio": []}
-    collapse["nc2_equiangular"] = []
+    collapse: list[dict[str, float]] = []
     bar = tqdm(stream.tasks, desc=type(strategy).__name__, leave=False, disable=not progress)
     for index, task in enumerate(bar):
         learner.num_seen = task.classes.stop
@@ -608,7 +607,7 @@ def learn(
         )
         for past, old in enumerate(tasks):
             class_il[index, past], task_il[index, past] = _accuracy(strategy, learner, old)
-        _measure_collapse(collapse, seen, learner.num_seen)
+        collapse.append(_collapse(seen, learner.num_seen))
         directions = [
             _mean_directions(split.features, split.labels, old.classes)
             for split, old in zip(seen, tasks, strict=True)
@@ -618,7 +617,7 @@ def learn(
         drift[index, : learner.num_seen] = cosines.numpy()
         if observe is not None:
             observe(index, learner)
-    return Run(class_il, task_il, collapse, drift, learner)
+    return Run(class_il, task_il, Table.of(collapse), drift, learner)
 
 
 def _training_set(
@@ -686,19 +685,17 @@ def _accuracy(strategy: Strategy, learner: Learner, task: Task) -> tuple[float, 
     return hits.double().mean().item(), own_hits.double().mean().item()
 
 
-def _measure_collapse(table: Table, seen: Sequence[Features], num_seen: int) -> None:
-    table["task"].append(len(seen))
-    table["classes"].append(num_seen)
+def _collapse(seen: Sequence[Features], num_seen: int) -> dict[str, float]:
+    """One row of `Run.collapse`."""
     names = ("nc1", "trace_ratio", "nc2_equiangular")
     if num_seen < 2:  # one class alone has no geometry
-        values = [float("nan")] * len(names)
+        values = dict.fromkeys(names, float("nan"))
     else:
         features = torch.cat([split.features for split in seen])
         labels = torch.cat([split.labels for split in seen])
         report = measure(features, labels, None, num_classes=num_seen)
-        values = [float(getattr(report, name)) for name in names]
-    for name, value in zip(names, values, strict=True):
-        table[name].append(value)
+        values = {name: float(getattr(report, name)) for name in names}
+    return {"task": len(seen), "classes": num_seen, **values}
 
 
 def _mean_directions(features: Tensor, labels: Tensor, classes: range) -> Tensor:

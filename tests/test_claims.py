@@ -17,6 +17,8 @@ from ncourse.claims import (
     require,
     summary,
 )
+from ncourse.comparisons import above, at_least, at_most, proved
+from ncourse.tables import Table
 
 CARD = DataCard("toy", 10, 5, 2, "abc")
 
@@ -26,7 +28,7 @@ def make(holds: bool = True, value: float = 2.0, text: str = "two is more than o
 
 
 def outcome(seed: int = 0, *claims: Claim) -> Outcome:
-    table = {"epoch": [1, 2], "nc1": [0.123456789, 2e-9]}
+    table = Table({"epoch": [1, 2], "nc1": [0.123456789, 2e-9]})
     return Outcome("toy", "laptop", seed, CARD, claims or (make(),), {"run": table, "other": table})
 
 
@@ -60,11 +62,62 @@ def test_require_shows_all_before_it_raises(capsys):
         require([])
 
 
-def test_reported_claims_never_raise(capsys):
-    reported = outcome(0, make(False)).reported()
+def compared(nc1: float, bound: float, control: float) -> Claim:
+    """NC1 below its bound, which is proved, and at most 0.01, which is tuned."""
+    return Claim.of(
+        "NC1 is below its bound and ends at {2} or less; without it above {1:words}",
+        {"NC1": proved(at_most(bound, nc1, measured=True))},
+        "This course",
+        {"without": above(1 / 2, control)},
+        also={"at the end": at_most(0.01, nc1)},
+    )
+
+
+def test_a_claim_of_comparisons_says_their_thresholds_and_holds_if_all_do():
+    true = compared(0.005, 0.02, 0.7)
+    assert true.text == "NC1 is below its bound and ends at 0.01 or less; without it above half"
+    assert true.holds is True
+    assert (true.measured, true.control) == ({"NC1": 0.005}, {"without": 0.7})
+    assert [one.name for one in true.comparisons] == ["NC1", "without", "at the end"]
+    for false, name in (((0.005, 0.004, 0.7), "NC1"), ((0.005, 0.02, 0.5), "without")):
+        made = compared(*false)
+        assert not made.holds
+        assert [one.name for one in made.comparisons if not one.holds] == [name]
+
+
+def test_a_claim_needs_something_that_can_fail():
+    with pytest.raises(ValueError, match="compares nothing; it could not fail"):
+        Claim.of("it is so", {"a": 1.0}, "This course", {"b": 2.0})
+
+
+def test_on_other_data_what_is_proved_is_judged_and_what_is_tuned_is_reported(capsys):
+    broken = compared(0.03, 0.02, 0.7).elsewhere()
+    assert (broken.verdict, broken.binding) == ("the proved part does not hold", True)
+    with pytest.raises(ClaimError, match="NC1 is below its bound"):
+        require([broken])
+    kept = compared(0.015, 0.02, 0.3).elsewhere()  # neither tuned number is met
+    assert (kept.verdict, kept.holds) == ("the proved part holds", True)
+    assert kept.reference == {"without": "above 0.5", "at the end": "at most 0.01"}
+    require([kept])
+    assert "reference: without: above 0.5; at the end: at most 0.01" in capsys.readouterr().out
+
+
+def test_on_other_data_a_claim_without_proof_neither_holds_nor_fails(capsys):
+    tuned = Claim.of("{0}", {"a": at_least(2, 1.0)}, "This course", {"b": 2.0})
+    assert tuned.verdict == "does not hold"
+    reported = outcome(0, tuned).elsewhere()
+    assert [made.verdict for made in reported.claims] == ["reported"]
     require(reported.claims)
-    assert reported.claims[0].verdict == "does not hold (reported)"
-    assert "✗" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "· 2" in shown
+    assert "reference: a: at least 2" in shown
+    assert "0 of 0 claims hold, 1 reported" in str(reported)
+
+
+def test_on_other_data_a_claim_that_is_all_proof_stays_as_it_is():
+    bound = Claim.of("{0}", {"a": proved(at_least(2, 1.0))}, "This course", {"b": 2.0})
+    assert bound.elsewhere() is bound
+    assert bound.verdict == "does not hold"
 
 
 def test_nothing_is_hidden_in_html():
@@ -77,6 +130,8 @@ def test_nothing_is_hidden_in_html():
 def test_outcome_and_recording_survive_a_round_trip(tmp_path):
     first = outcome(3)
     assert Outcome.load(first.save(tmp_path / "o.json")) == first
+    other = outcome(3, compared(0.015, 0.02, 0.3), compared(0.03, 0.02, 0.3)).elsewhere()
+    assert Outcome.load(other.save(tmp_path / "o.json")) == other
     recording = Recording((first, outcome(4)), "type this", "0.1", "2026-01-01")
     loaded = Recording.load(recording.save(tmp_path / "r.json"))
     assert loaded.outcomes[1].seed == 4

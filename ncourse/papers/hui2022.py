@@ -20,11 +20,14 @@ from torch.nn.functional import cross_entropy
 from torchmetrics.functional.classification import multiclass_calibration_error
 from tqdm.auto import tqdm
 
-from ncourse.claims import Claim, Outcome, Table
+from ncourse.claims import Claim
+from ncourse.comparisons import above, at_least, at_most, below, equal, every, over
 from ncourse.data import Dataset, digits
 from ncourse.metrics import measure_layers, nearest_class_mean
 from ncourse.models import MLP, Classifier
+from ncourse.papers import Asked, declared
 from ncourse.papers.galanti2021 import hidden_layers
+from ncourse.tables import Table
 from ncourse.training import Features, extract, fit, log_schedule
 
 __all__ = ["NOISE", "WEIGHT_DECAYS", "claims", "experiment", "layers", "memorised", "train"]
@@ -38,38 +41,30 @@ RANGAMANI = "Rangamani et al. 2023 (deeper layers are more collapsed); numbers: 
 COURSE = "This course, measured"
 
 
-def experiment(scale: str = "laptop", *, seed: int = 0, data: Dataset | None = None) -> Outcome:
+@declared(
+    scales={"laptop": "about half a minute on one core for digits"},
+    data=lambda scale, seed: digits(),
+    resumable=True,
+)
+def experiment(dataset: Dataset, asked: Asked) -> dict[str, Table]:
     """Collapse on training and on test images, layer by layer, and with wrong labels: one seed.
-
-    Args:
-        scale: only "laptop"; about half a minute on one core for digits.
-        seed: of weights, sample order and wrong labels.
-        data: the caller's own images; digits if None. Thresholds belong to digits, so on other
-            data the claims are reported and do not raise.
 
     Returns:
         An `Outcome` with the tables of both runs, "layers", "memorised", and the runs with wrong
         labels ("…, label noise").
-
-    Raises:
-        ValueError: for an unknown scale.
     """
-    if scale != "laptop":
-        raise ValueError(f"scale is {scale!r}; this experiment has only 'laptop'")
-    dataset = digits() if data is None else data
-    noisy = dataset.with_label_noise(NOISE, seed=seed)
+    noisy = dataset.with_label_noise(NOISE, seed=asked.seed)
     tables: dict[str, Table] = {}
     depth: dict[str, Classifier] = {}
     learned: dict[str, Classifier] = {}
     for name, weight_decay in tqdm(WEIGHT_DECAYS.items(), leave=False):
-        depth[name], tables[name] = train(dataset, weight_decay=weight_decay, seed=seed)
+        depth[name], tables[name] = train(dataset, weight_decay=weight_decay, seed=asked.seed)
         learned[name], tables[f"{name}, label noise"] = train(
-            noisy, weight_decay=weight_decay, seed=seed
+            noisy, weight_decay=weight_decay, seed=asked.seed
         )
     tables["layers"] = layers(depth, dataset)
     tables["memorised"] = memorised(learned, noisy, dataset)
-    outcome = Outcome("hui2022", scale, seed, dataset.card, claims(tables), tables)
-    return outcome if data is None else outcome.reported()
+    return tables
 
 
 def train(
@@ -115,7 +110,7 @@ def train(
         "test_calibration": calibration,
         "test_overconfidence": overconfidence,
     }
-    return model, {**history.columns, **measured}
+    return model, Table({**history.columns, **measured})
 
 
 def layers(models: Mapping[str, Classifier], dataset: Dataset) -> Table:
@@ -124,7 +119,7 @@ def layers(models: Mapping[str, Classifier], dataset: Dataset) -> Table:
     Returns:
         Columns run, split ("train" or "test"), layer, ratio.
     """
-    table: Table = {"run": [], "split": [], "layer": [], "ratio": []}
+    rows = []
     splits = {
         "train": (dataset.inputs, dataset.labels),
         "test": (dataset.test_inputs, dataset.test_labels),
@@ -134,11 +129,11 @@ def layers(models: Mapping[str, Classifier], dataset: Dataset) -> Table:
             reports = measure_layers(
                 hidden_layers(model, inputs), labels, num_classes=dataset.num_classes
             )
-            for layer, report in reports.items():
-                row = (run, split, layer, report.trace_ratio)
-                for column, value in zip(table.values(), row, strict=True):
-                    column.append(value)
-    return table
+            rows += [
+                {"run": run, "split": split, "layer": layer, "ratio": report.trace_ratio}
+                for layer, report in reports.items()
+            ]
+    return Table.of(rows)
 
 
 def memorised(models: Mapping[str, Classifier], noisy: Dataset, clean: Dataset) -> Table:
@@ -155,113 +150,111 @@ def memorised(models: Mapping[str, Classifier], noisy: Dataset, clean: Dataset) 
         belong to (means over the training samples with that label).
     """
     wrong = noisy.labels != clean.labels
-    table: Table = {"run": [], "wrong_class": [], "own_class": []}
+    rows = []
     for run, model in models.items():
         features = extract(model, noisy.inputs, noisy.labels).features
         means = torch.stack([features[noisy.labels == k].mean(0) for k in range(noisy.num_classes)])
         said = nearest_class_mean(features[wrong], means)
-        table["run"].append(run)
-        table["wrong_class"].append((said == noisy.labels[wrong]).double().mean().item())
-        table["own_class"].append((said == clean.labels[wrong]).double().mean().item())
-    return table
+        rows.append(
+            {
+                "run": run,
+                "wrong_class": (said == noisy.labels[wrong]).double().mean().item(),
+                "own_class": (said == clean.labels[wrong]).double().mean().item(),
+            }
+        )
+    return Table.of(rows)
 
 
 def claims(tables: Mapping[str, Table]) -> tuple[Claim, ...]:
     """What the tables of `experiment` assert; a pure function, so that false runs can be tried."""
-    decayed, free = (tables[name] for name in WEIGHT_DECAYS)
-    end = _ends(decayed)
-    loose = _ends(free)
     with_decay, without = WEIGHT_DECAYS
-    depth = _by_layer(tables["layers"], with_decay, "train")
-    tested = _by_layer(tables["layers"], with_decay, "test")
-    plain = _by_layer(tables["layers"], without, "train")
-    noise, noise_free = (tables[f"{name}, label noise"] for name in WEIGHT_DECAYS)
-    kept = dict(zip(tables["memorised"]["run"], tables["memorised"]["wrong_class"], strict=True))
-    least = min(noise["test_error"])
+    decayed, free = tables[with_decay], tables[without]
+    end, loose = decayed.last, free.last
+    depth = tables["layers"].where(run=with_decay, split="train")["ratio"]
+    tested = tables["layers"].where(run=with_decay, split="test")["ratio"]
+    plain = tables["layers"].where(run=without, split="train")["ratio"]
+    noise, noise_free = (tables[f"{name}, label noise"].last for name in WEIGHT_DECAYS)
+    kept = tables["memorised"].where(run=with_decay)["wrong_class"][0]
+    least = min(tables[f"{with_decay}, label noise"]["test_error"])
     return (
-        Claim(
-            "NC1 on test images ends at least 6 times above NC1 on training images; without weight "
-            "decay, where training images have not collapsed either, less than 4 times",
-            end["test_nc1"] >= 6 * end["nc1"] and loose["test_nc1"] < 4 * loose["nc1"],
-            {"test over train": end["test_nc1"] / end["nc1"]},
+        Claim.of(
+            "NC1 on test images ends at least {0} times above NC1 on training images; without "
+            "weight decay, where training images have not collapsed either, less than {1} times",
+            {"test over train": at_least(6, over(end["test_nc1"], end["nc1"]))},
             HUI,
-            {"without weight decay": loose["test_nc1"] / loose["nc1"]},
+            {"without weight decay": below(4, over(loose["test_nc1"], loose["nc1"]))},
         ),
-        Claim(
+        Claim.of(
             "Test features collapse too, only less: from zero training error to the end NC1 falls "
-            "at least 2.5-fold on test images; without weight decay less than 2-fold",
-            _falls(decayed, "test_nc1") >= 2.5 and _falls(free, "test_nc1") < 2,
-            {"fall on test images": _falls(decayed, "test_nc1")},
+            "at least {0}-fold on test images; without weight decay less than {1}-fold",
+            {"fall on test images": at_least(2.5, _falls(decayed, "test_nc1"))},
             COURSE,
-            {"without weight decay": _falls(free, "test_nc1")},
+            {"without weight decay": below(2, _falls(free, "test_nc1"))},
         ),
-        Claim(
+        Claim.of(
             "Layer by layer the training spread falls (tr S_W / tr S_B of each layer below that of "
-            "the one before), to 0.01 or less in the last; without weight decay it ends above 0.1",
-            all(b < a for a, b in pairwise(depth)) and depth[-1] <= 0.01 and plain[-1] > 0.1,
-            {"last layer": depth[-1], "layer before": depth[-2]},
+            "the one before), to {0} or less in the last; without weight decay it ends above {1}",
+            {"last layer": at_most(0.01, depth[-1]), "layer before": depth[-2]},
             RANGAMANI,
-            {"last layer, without weight decay": plain[-1]},
+            {"last layer, without weight decay": above(0.1, plain[-1])},
+            also={"each layer": every(below(a, b, measured=True) for a, b in pairwise(depth))},
         ),
-        Claim(
+        Claim.of(
             "The gap between the sets opens in the last layers: test over training ratio at most "
-            "1.2 in the first hidden layer, at least 5 in the last",
-            tested[1] / depth[1] <= 1.2 and tested[-1] >= 5 * depth[-1],
-            {"last layer": tested[-1] / depth[-1]},
+            "{1} in the first hidden layer, at least {0} in the last",
+            {"last layer": at_least(5, over(tested[-1], depth[-1]))},
             COURSE,
-            {"first hidden layer": tested[1] / depth[1]},
+            {"first hidden layer": at_most(1.2, over(tested[1], depth[1]))},
         ),
-        Claim(
+        Claim.of(
             f"With wrong labels on {NOISE:.0%} of the training images the network fits them all, "
-            "and NC1 on training images still ends 5 times or more below that of a network without "
-            "weight decay: wrong samples sit with the class that their label names (at least 95 %)",
-            noise["train_error"][-1] == 0
-            and noise["nc1"][-1] <= noise_free["nc1"][-1] / 5
-            and kept[with_decay] >= 0.95,
+            "and NC1 on training images still ends {1} times or more below that of a network "
+            "without weight decay: wrong samples sit with the class that their label names (at "
+            "least {0:%})",
             {
-                "NC1": noise["nc1"][-1],
-                "wrong samples with their label": kept[with_decay],
+                "NC1": noise["nc1"],
+                "wrong samples with their label": at_least(0.95, kept, natural="rate"),
             },
             COURSE,
-            {"NC1 without weight decay": noise_free["nc1"][-1]},
+            {"NC1 without weight decay": noise_free["nc1"]},
+            also={
+                "NC1 without over with": at_least(5, over(noise_free["nc1"], noise["nc1"])),
+                "training error": equal(0, noise["train_error"]),
+            },
         ),
-        Claim(
+        Claim.of(
             "Fitting the wrong labels costs: with them the test error ends above its least value "
-            "in training by 0.005 or more, and at twice that of true labels or more",
-            noise["test_error"][-1] - least >= 0.005
-            and noise["test_error"][-1] >= 2 * end["test_error"],
-            {"test error, wrong labels": noise["test_error"][-1], "its least value": least},
+            "in training by {0} or more, and at {1:words} that of true labels or more",
+            {"test error, wrong labels": noise["test_error"], "its least value": least},
             COURSE,
             {"test error, true labels": end["test_error"]},
+            also={
+                "above its least": at_least(0.005, noise["test_error"] - least),
+                "over that of true labels": at_least(
+                    2, over(noise["test_error"], end["test_error"])
+                ),
+            },
         ),
-        Claim(
+        Claim.of(
             "Probabilities on test images come out too cautious: at the end mean confidence is "
-            "0.01 or more below accuracy, and the calibration error larger than without weight "
+            "{2} or more below accuracy, and the calibration error larger than without weight "
             "decay, where confidence is above accuracy",
-            end["test_overconfidence"] <= -0.01
-            and end["test_calibration"] > loose["test_calibration"]
-            and loose["test_overconfidence"] > 0,
             {
                 "confidence minus accuracy": end["test_overconfidence"],
-                "calibration error": end["test_calibration"],
+                "calibration error": above(
+                    loose["test_calibration"], end["test_calibration"], measured=True
+                ),
             },
             "This course, measured; the error: Guo et al. 2017",
             {
-                "confidence minus accuracy, without weight decay": loose["test_overconfidence"],
+                "confidence minus accuracy, without weight decay": above(
+                    0, loose["test_overconfidence"]
+                ),
                 "calibration error, without weight decay": loose["test_calibration"],
             },
+            also={"accuracy minus confidence": at_least(0.01, -end["test_overconfidence"])},
         ),
     )
-
-
-def _by_layer(table: Table, run: str, split: str) -> list[float]:
-    """The ratios of one network on one split, from the input on."""
-    rows = zip(table["run"], table["split"], table["ratio"], strict=True)
-    return [ratio for name, part, ratio in rows if (name, part) == (run, split)]
-
-
-def _ends(table: Table) -> dict[str, float]:
-    return {name: values[-1] for name, values in table.items()}
 
 
 def _falls(table: Table, column: str) -> float:

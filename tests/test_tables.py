@@ -1,0 +1,74 @@
+"""Tables: columns and rows, and what is kept of them in files."""
+
+import math
+
+import pytest
+
+from ncourse.tables import Table
+
+TABLE = Table({"run": ["a", "a", "b"], "epoch": [1, 2, 1], "nc1": [0.5, 0.25, math.inf]})
+
+
+def test_columns_are_those_of_a_mapping_and_copied():
+    given = {"epoch": [1, 2]}
+    table = Table(given)
+    given["epoch"].append(3)
+    assert table == {"epoch": [1, 2]} == dict(table)
+    assert Table(table) == table
+    assert table != {"epoch": [1, 3]}
+    assert table != 1
+    with pytest.raises(KeyError, match="no column 'nc9'; there are run, epoch, nc1"):
+        TABLE["nc9"]
+    with pytest.raises(ValueError, match="not equally long: a 1, b 2"):
+        Table({"a": [1], "b": [1, 2]})
+
+
+def test_rows_and_back():
+    assert TABLE.rows()[1] == {"run": "a", "epoch": 2, "nc1": 0.25}
+    assert Table.of(TABLE.rows()) == TABLE
+    assert Table.of([], ["a", "b"]) == {"a": [], "b": []}
+    assert list(Table.of([{"b": 1, "a": 2}], ["a", "b"])) == ["a", "b"]
+    with pytest.raises(ValueError, match="a row has the columns a, c; expected a, b"):
+        Table.of([{"a": 1, "b": 2}, {"a": 1, "c": 2}])
+
+
+def test_some_rows_and_the_last():
+    assert TABLE.where(run="a").last == {"run": "a", "epoch": 2, "nc1": 0.25}
+    assert TABLE.where(run="a", epoch=1)["nc1"] == [0.5]
+    assert TABLE.where(run="c") == {"run": [], "epoch": [], "nc1": []}
+    with pytest.raises(KeyError, match="no column 'seed'"):
+        TABLE.where(seed=1)
+    with pytest.raises(IndexError, match="the table has no rows; its columns are run, epoch, nc1"):
+        _ = TABLE.where(run="c").last
+
+
+def test_a_file_keeps_numbers_and_words(tmp_path):
+    table = Table(
+        {"n": [1, -2], "x": [0.1 + 0.2, math.inf], "yes": [True, False], "word": ["a,b", 'c"d']}
+    )
+    again = Table.load(table.save(tmp_path / "t.csv"))
+    assert again == table
+    assert [type(value) for value in again.rows()[0].values()] == [int, float, bool, str]
+    assert Table.load(Table({"a": []}).save(tmp_path / "t.csv")) == {"a": []}
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("", "do not match"),
+        ("a,a\n1,2\n", "do not match"),
+        ("a,b\n1\n", "do not match"),
+        ("a,b\n1,2.5", "not a whole table"),
+    ],
+)
+def test_what_is_no_whole_table_is_refused_by_name(tmp_path, text, why):
+    (tmp_path / "t.csv").write_text(text)
+    with pytest.raises(ValueError, match=rf"t\.csv is not .*{why}|t\.csv is {why}"):
+        Table.load(tmp_path / "t.csv")
+
+
+def test_html_shows_four_digits_and_no_markup_of_others():
+    shown = Table({"<i>": ["<b>", "c"], "x": [0.123456, 2.0]})._repr_html_()
+    assert "<td>0.1235</td>" in shown
+    assert "<b>" not in shown
+    assert "<i>" not in shown
