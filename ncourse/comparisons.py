@@ -48,7 +48,8 @@ class Comparison:
         value: what was measured. A whole number is a count, which has no margin.
         sign: ">=", "<=", ">", "<", "==", "between", or "every".
         threshold: what it is compared with; the two ends for "between".
-        measured: whether the threshold was measured too, as in "further than without".
+        of: what the threshold is a multiple of, a measured number; None if of nothing.
+        measured: whether the threshold itself was measured, as in "further than without".
         natural: "rate" for what cannot exceed 1 (an accuracy, a cosine, what is left of
             something), "condition" for what cannot be below 1 (a condition number).
         proved: whether it holds on any data; else its threshold is tuned to some.
@@ -59,6 +60,7 @@ class Comparison:
     value: float
     sign: str
     threshold: Any
+    of: float | None = None
     measured: bool = False
     natural: str = ""
     proved: bool = False
@@ -73,7 +75,11 @@ class Comparison:
         if self.sign == "between":
             low, high = self.threshold
             return bool(low <= self.value <= high)
-        return bool(SIGNS[self.sign][1](self.value, self.threshold))
+        return bool(SIGNS[self.sign][1](self.value, self._limit))
+
+    @property
+    def _limit(self) -> Any:
+        return self.threshold if self.of is None else self.threshold * self.of
 
     @property
     def margin(self) -> float | None:
@@ -109,35 +115,56 @@ class Comparison:
             return "every one " + str(self.parts[0])
         if self.sign == "between":
             return "between {:g} and {:g}".format(*self.threshold)
-        return f"{SIGNS[self.sign][0]} {self.threshold:g}"
+        times = "" if self.of is None else f" times {self.of:.3g}"
+        return f"{SIGNS[self.sign][0]} {self.threshold:g}{times}"
 
 
 def at_least(
-    threshold: float, value: float, *, measured: bool = False, natural: str = ""
+    threshold: float,
+    value: float,
+    *,
+    of: float | None = None,
+    measured: bool = False,
+    natural: str = "",
 ) -> Comparison:
-    """`value` is `threshold` or more. For `measured` and `natural` see `Comparison`."""
-    return Comparison(value, ">=", threshold, measured, natural)
+    """`value` is `threshold` or more; the options are those of `Comparison`."""
+    return Comparison(value, ">=", threshold, of, measured, natural)
 
 
 def at_most(
-    threshold: float, value: float, *, measured: bool = False, natural: str = ""
+    threshold: float,
+    value: float,
+    *,
+    of: float | None = None,
+    measured: bool = False,
+    natural: str = "",
 ) -> Comparison:
-    """`value` is `threshold` or less. For `measured` and `natural` see `Comparison`."""
-    return Comparison(value, "<=", threshold, measured, natural)
+    """`value` is `threshold` or less; the options are those of `Comparison`."""
+    return Comparison(value, "<=", threshold, of, measured, natural)
 
 
 def above(
-    threshold: float, value: float, *, measured: bool = False, natural: str = ""
+    threshold: float,
+    value: float,
+    *,
+    of: float | None = None,
+    measured: bool = False,
+    natural: str = "",
 ) -> Comparison:
-    """`value` is more than `threshold`. For `measured` and `natural` see `Comparison`."""
-    return Comparison(value, ">", threshold, measured, natural)
+    """`value` is more than `threshold`; the options are those of `Comparison`."""
+    return Comparison(value, ">", threshold, of, measured, natural)
 
 
 def below(
-    threshold: float, value: float, *, measured: bool = False, natural: str = ""
+    threshold: float,
+    value: float,
+    *,
+    of: float | None = None,
+    measured: bool = False,
+    natural: str = "",
 ) -> Comparison:
-    """`value` is less than `threshold`. For `measured` and `natural` see `Comparison`."""
-    return Comparison(value, "<", threshold, measured, natural)
+    """`value` is less than `threshold`; the options are those of `Comparison`."""
+    return Comparison(value, "<", threshold, of, measured, natural)
 
 
 def equal(threshold: float, value: float) -> Comparison:
@@ -184,7 +211,8 @@ def over(value: float, base: float) -> float:
 
 
 def _margin(one: Comparison) -> float | None:
-    value, threshold, fixed = float(one.value), float(one.threshold), not one.measured
+    value, threshold = float(one.value), float(one._limit)
+    fixed = not one.measured and one.of is None
     if (fixed and threshold == 0) or (one.natural == "rate" and threshold == 1):
         return None
     rises = one.sign in (">", ">=")

@@ -19,9 +19,12 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from ncourse.claims import Claim, Outcome, Table
+from ncourse.claims import Claim
+from ncourse.comparisons import at_least, at_most
 from ncourse.data import Dataset, digits
 from ncourse.models import MLP
+from ncourse.papers import Asked, declared
+from ncourse.tables import Table
 from ncourse.training import Features, extract, fit
 
 __all__ = ["SCORES", "auroc", "claims", "detect", "experiment", "scores"]
@@ -38,27 +41,19 @@ AMMAR = (
 LEE = "Lee et al. 2018, the score; numbers: this course"
 
 
-def experiment(scale: str = "laptop", *, seed: int = 0, data: Dataset | None = None) -> Outcome:
+@declared(
+    scales={"laptop": "about five seconds for digits"},
+    data=lambda scale, seed: digits(),
+    needs={"classes": HELD_OUT + 2, "training samples": 1, "test samples": 1},
+    resumable=True,
+)
+def experiment(dataset: Dataset, asked: Asked) -> dict[str, Table]:
     """Learn all classes but three and score the others: one seed.
-
-    Args:
-        scale: only "laptop"; it takes about five seconds for digits.
-        seed: of the choice of classes, of weights and sample order.
-        data: the caller's own, with five classes or more; digits if None. Thresholds belong to
-            digits, so on other data the claims are reported and do not raise.
 
     Returns:
         An `Outcome` with the table "detection".
-
-    Raises:
-        ValueError: for an unknown scale.
     """
-    if scale != "laptop":
-        raise ValueError(f"scale is {scale!r}; this experiment has only 'laptop'")
-    dataset = digits() if data is None else data
-    tables = {"detection": detect(dataset, seed=seed)}
-    outcome = Outcome("ammar2024", scale, seed, dataset.card, claims(tables), tables)
-    return outcome if data is None else outcome.reported()
+    return {"detection": detect(dataset, seed=asked.seed)}
 
 
 def scores(
@@ -126,7 +121,7 @@ def detect(dataset: Dataset, *, seed: int, epochs: int = EPOCHS[-1]) -> Table:
         dataset.num_classes, generator=torch.Generator().manual_seed(seed)
     ).tolist()
     learned, other = dataset.only(order[HELD_OUT:]), dataset.only(order[:HELD_OUT])
-    table: Table = {name: [] for name in ("run", "epoch", "nc1", *SCORES)}
+    rows = []
     asked = {max(1, epoch * epochs // EPOCHS[-1]) for epoch in EPOCHS}
     for run, weight_decay in tqdm(WEIGHT_DECAYS.items(), leave=False):
         model = MLP(learned.input_shape, (256, 256, 256), learned.num_classes, seed=seed)
@@ -150,48 +145,42 @@ def detect(dataset: Dataset, *, seed: int, epochs: int = EPOCHS[-1]) -> Table:
             observe=observe,
             progress=False,
         )
-        for epoch, row in found.items():
-            values = {"run": run, "epoch": epoch, "nc1": history.at(epoch)["nc1"], **row}
-            for name, value in values.items():
-                table[name].append(value)
-    return table
+        rows += [
+            {"run": run, "epoch": epoch, "nc1": history.at(epoch)["nc1"], **row}
+            for epoch, row in found.items()
+        ]
+    return Table.of(rows)
 
 
 def claims(tables: Mapping[str, Table]) -> tuple[Claim, ...]:
     """What the tables of `experiment` assert; a pure function, so that false runs can be tried."""
     table = tables["detection"]
-    rows = {
-        (run, epoch): {name: table[name][index] for name in SCORES}
-        for index, (run, epoch) in enumerate(zip(table["run"], table["epoch"], strict=True))
-    }
-    decayed, free = WEIGHT_DECAYS
     first, last = min(table["epoch"]), max(table["epoch"])
-    lead = {
-        (run, epoch, score): rows[run, epoch]["mahalanobis"] - rows[run, epoch][score]
-        for run in (decayed, free)
-        for epoch in (first, last)
-        for score in ("softmax", "projection")
-    }
+
+    def lead(run: str, epoch: int, score: str) -> float:
+        (row,) = table.where(run=run, epoch=epoch).rows()
+        return float(row["mahalanobis"] - row[score])
+
     closed, without = (
-        lead[run, first, "softmax"] - lead[run, last, "softmax"] for run in (decayed, free)
+        lead(run, first, "softmax") - lead(run, last, "softmax") for run in WEIGHT_DECAYS
     )
-    deficit, loose = (lead[run, last, "projection"] for run in (decayed, free))
+    deficit, loose = (lead(run, last, "projection") for run in WEIGHT_DECAYS)
     return (
-        Claim(
+        Claim.of(
             "While the known classes collapse, the largest softmax probability closes in on the "
-            "Mahalanobis score, by 0.005 of AUROC or more and at least 1.2 times as far as without "
+            "Mahalanobis score, by {0} of AUROC or more and at least {1} times as far as without "
             "weight decay",
-            closed >= 0.005 and closed >= 1.2 * without,
-            {"closes in by": closed},
+            {"closes in by": at_least(0.005, closed)},
             LEE,
             {"without weight decay": without},
+            also={"beside without": at_least(1.2, closed, of=without)},
         ),
-        Claim(
+        Claim.of(
             "In a collapsed network the projection on the directions of the means comes closer to "
-            "the Mahalanobis score: its deficit is at most 0.7 of that without weight decay",
-            deficit <= 0.7 * loose,
+            "the Mahalanobis score: its deficit is at most {0} of that without weight decay",
             {"deficit": deficit},
             AMMAR,
             {"deficit without weight decay": loose},
+            also={"beside without": at_most(0.7, deficit, of=loose)},
         ),
     )

@@ -18,10 +18,13 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from ncourse.claims import Claim, Outcome, Table
+from ncourse.claims import Claim
+from ncourse.comparisons import at_least, at_most, below
 from ncourse.data import Dataset, digits
 from ncourse.metrics import measure, nearest_class_mean
 from ncourse.models import MLP, Classifier
+from ncourse.papers import Asked, declared
+from ncourse.tables import Table
 from ncourse.training import fit
 
 __all__ = ["claims", "experiment", "few_shot_accuracy", "hidden_layers", "transfer"]
@@ -35,27 +38,19 @@ HUI = "Hui, Belkin, Nakkiran 2022 (more collapse can hurt transfer); the numbers
 GALANTI = "Galanti, György, Hutter 2021, the measure; the experiment and its numbers: this course"
 
 
-def experiment(scale: str = "laptop", *, seed: int = 0, data: Dataset | None = None) -> Outcome:
+@declared(
+    scales={"laptop": "about five seconds for digits"},
+    data=lambda scale, seed: digits(),
+    needs={"classes": 4, "training samples": 1, "test samples": SHOTS + 1},
+    resumable=True,
+)
+def experiment(dataset: Dataset, asked: Asked) -> dict[str, Table]:
     """Learn half of the classes, then the other half from five samples each: one seed.
-
-    Args:
-        scale: only "laptop"; it takes about five seconds for digits.
-        seed: of the choice of classes, of weights, sample order and episodes.
-        data: the caller's own, with four classes or more; digits if None. Thresholds belong to
-            digits, so on other data the claims are reported and do not raise.
 
     Returns:
         An `Outcome` with the table "transfer".
-
-    Raises:
-        ValueError: for an unknown scale.
     """
-    if scale != "laptop":
-        raise ValueError(f"scale is {scale!r}; this experiment has only 'laptop'")
-    dataset = digits() if data is None else data
-    tables = {"transfer": transfer(dataset, seed=seed)}
-    outcome = Outcome("galanti2021", scale, seed, dataset.card, claims(tables), tables)
-    return outcome if data is None else outcome.reported()
+    return {"transfer": transfer(dataset, seed=asked.seed)}
 
 
 @torch.no_grad()
@@ -135,7 +130,7 @@ def transfer(dataset: Dataset, *, seed: int, epochs: int = EPOCHS[-1]) -> Table:
         dataset.num_classes, generator=torch.Generator().manual_seed(seed)
     ).tolist()
     source, target = dataset.only(order[: len(order) // 2]), dataset.only(order[len(order) // 2 :])
-    table: Table = {name: [] for name in ("run", "epoch", "layer", "accuracy", "cdnv")}
+    rows: list[dict[str, str | float]] = []
     asked = {max(1, epoch * epochs // EPOCHS[-1]) for epoch in EPOCHS}
     for run, weight_decay in tqdm(WEIGHT_DECAYS.items(), leave=False):
         model = MLP(source.input_shape, (256, 256, 256), source.num_classes, seed=seed)
@@ -146,10 +141,8 @@ def transfer(dataset: Dataset, *, seed: int, epochs: int = EPOCHS[-1]) -> Table:
             cdnv = measure(train.features, train.labels, None, num_classes=source.num_classes).cdnv
             for layer, features in hidden_layers(model, target.test_inputs).items():
                 accuracy = few_shot_accuracy(features, target.test_labels, seed=seed)
-                for column, value in zip(
-                    table.values(), (run, epoch, layer, accuracy, cdnv), strict=True
-                ):
-                    column.append(value)
+                found = {"run": run, "epoch": epoch, "layer": layer, "accuracy": accuracy}
+                rows.append({**found, "cdnv": cdnv})
 
         fit(
             model=model,
@@ -161,66 +154,51 @@ def transfer(dataset: Dataset, *, seed: int, epochs: int = EPOCHS[-1]) -> Table:
             observe=observe,
             progress=False,
         )
-    return table
+    return Table.of(rows)
 
 
 def claims(tables: Mapping[str, Table]) -> tuple[Claim, ...]:
     """What the tables of `experiment` assert; a pure function, so that false runs can be tried."""
     table = tables["transfer"]
-    columns = ("run", "epoch", "layer", "accuracy", "cdnv")
-    rows = [
-        dict(zip(columns, row, strict=True))
-        for row in zip(*(table[name] for name in columns), strict=True)
-    ]
-    names = list(dict.fromkeys(table["layer"]))
-    last, epochs = names[-1], table["epoch"]
-
-    def accuracy(run: str, epoch: int, layer: str) -> float:
-        (row,) = (r for r in rows if (r["run"], r["epoch"], r["layer"]) == (run, epoch, layer))
-        return float(row["accuracy"])
-
-    def cdnv(run: str) -> float:
-        return next(float(r["cdnv"]) for r in rows if (r["run"], r["epoch"]) == (run, max(epochs)))
-
+    layers = list(dict.fromkeys(table["layer"]))
+    start, end = min(table["epoch"]), max(table["epoch"])
     decayed, free = WEIGHT_DECAYS
-    end, start = max(epochs), min(epochs)
-    early, late, control = (
-        accuracy(decayed, start, last),
-        accuracy(decayed, end, last),
-        accuracy(free, end, last),
-    )
-    first = accuracy(decayed, end, names[1])
+
+    def at(run: str, epoch: int, layer: int, column: str = "accuracy") -> float:
+        (row,) = table.where(run=run, epoch=epoch, layer=layers[layer]).rows()
+        return float(row[column])
+
+    cdnv, cdnv_free = (at(run, end, -1, "cdnv") for run in WEIGHT_DECAYS)
+    early, late, control = at(decayed, start, -1), at(decayed, end, -1), at(free, end, -1)
+    first, first_free = at(decayed, end, 1), at(free, end, 1)
     return (
-        Claim(
-            "With weight decay the source collapses further: its CDNV ends at a fifth or less of "
+        Claim.of(
+            "With weight decay the source collapses further: its CDNV ends at {0:words} or less of "
             "what it is without",
-            cdnv(decayed) <= cdnv(free) / 5,
-            {"CDNV": cdnv(decayed)},
+            {"CDNV": at_most(1 / 5, cdnv, of=cdnv_free)},
             GALANTI,
-            {"without weight decay": cdnv(free)},
+            {"without weight decay": cdnv_free},
         ),
-        Claim(
+        Claim.of(
             "Collapse on the source hurts transfer from the last layer: few-shot accuracy on new "
-            "digits ends 0.05 or more below that without weight decay",
-            control - late >= 0.05,
+            "digits ends {0} or more below that without weight decay",
             {"last layer": late},
             HUI,
             {"last layer, without weight decay": control},
+            also={"below": at_least(0.05, control - late)},
         ),
-        Claim(
-            "The last layer gets worse for new classes while it is trained on the old ones, by 0.1 "
-            "or more from the first epoch to the last; the first hidden layer by less than 0.05",
-            early - late >= 0.1 and accuracy(decayed, start, names[1]) - first < 0.05,
-            {"last layer loses": early - late},
+        Claim.of(
+            "The last layer gets worse for new classes while it is trained on the old ones, by {0} "
+            "or more from the first epoch to the last; the first hidden layer by less than {1}",
+            {"last layer loses": at_least(0.1, early - late)},
             COURSE,
-            {"first layer loses": accuracy(decayed, start, names[1]) - first},
+            {"first layer loses": below(0.05, at(decayed, start, 1) - first)},
         ),
-        Claim(
+        Claim.of(
             "Earlier layers keep what the last one gives up: at the end the first hidden layer is "
-            "0.1 or more above the last, without weight decay by less than with it",
-            first - late >= 0.1 and accuracy(free, end, names[1]) - control < first - late,
-            {"first above last": first - late},
+            "{0} or more above the last, without weight decay by less than with it",
+            {"first above last": at_least(0.1, first - late)},
             COURSE,
-            {"without weight decay": accuracy(free, end, names[1]) - control},
+            {"without weight decay": below(first - late, first_free - control, measured=True)},
         ),
     )
