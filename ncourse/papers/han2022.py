@@ -17,9 +17,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
-from ncourse.claims import Claim, Outcome, Table
+from ncourse.claims import Claim
+from ncourse.comparisons import above, at_least, at_most, below, between, proved
 from ncourse.data import Dataset, digits
 from ncourse.models import MLP, Classifier, seeded
+from ncourse.papers import Asked, declared
+from ncourse.tables import Table
 from ncourse.training import Features, fit, log_schedule
 from ncourse.ufm import decompose_mse
 
@@ -27,40 +30,32 @@ __all__ = ["claims", "experiment", "train"]
 
 WEIGHT_DECAY = 5e-3
 EPOCHS = 300
+LATE, END = 0.1, 0.02  # of the loss may L_perp be, from epoch 30 on and at the end
 
 HAN = "Han, Papyan, Donoho 2022 (thresholds are the course's, for digits)"
 
 
-def experiment(scale: str = "laptop", *, seed: int = 0, data: Dataset | None = None) -> Outcome:
+@declared(
+    scales={"laptop": "about 20 seconds on one core for digits"},
+    refused={
+        "paper": "the formulas of the paper's public notebook are known, the schedules of its "
+        "networks are unknown here"
+    },
+    data=lambda scale, seed: digits(),
+    needs={"classes": 2, "training samples": 2},
+    resumable=True,
+)
+def experiment(dataset: Dataset, asked: Asked) -> dict[str, Table]:
     """Split the MSE loss of two networks into its parts while they train: one seed.
-
-    Args:
-        scale: only "laptop" (about 20 seconds on one core for digits).
-        seed: of weights, sample order and the choice of equally many images of each class.
-        data: the caller's own images; digits if None. On other data the claims are reported and do
-            not raise.
 
     Returns:
         An `Outcome` with the tables "linear" (no batch norm, linear last hidden layer) and "batch
         norm" (the control).
-
-    Raises:
-        ValueError: for an unknown scale; "paper" is refused with what is unknown.
     """
-    if scale == "paper":
-        raise ValueError(
-            "scale 'paper' is not built: the formulas of the paper's public notebook are known, "
-            "the schedules of its networks are unknown here — use 'laptop'"
-        )
-    if scale != "laptop":
-        raise ValueError(f"scale is {scale!r}; this experiment has only 'laptop'")
-    dataset = digits() if data is None else data
-    tables = {
-        "linear": train(dataset, seed=seed),
-        "batch norm": train(dataset, seed=seed, batch_norm=True),
+    return {
+        "linear": train(dataset, seed=asked.seed),
+        "batch norm": train(dataset, seed=asked.seed, batch_norm=True),
     }
-    outcome = Outcome("han2022", scale, seed, dataset.card, claims(tables), tables)
-    return outcome if data is None else outcome.reported()
 
 
 def train(dataset: Dataset, *, seed: int, batch_norm: bool = False, epochs: int = EPOCHS) -> Table:
@@ -89,8 +84,7 @@ def train(dataset: Dataset, *, seed: int, batch_norm: bool = False, epochs: int 
         else _linear_last(torch.Size(shape).numel(), classes, seed=seed)
     )
     wanted = {*log_schedule(epochs), *range(30, epochs + 1, 10)}
-    columns = ("epoch", "nc1", "nc23", "perpendicular", "loss")
-    table: Table = {name: [] for name in columns}
+    rows: list[dict[str, float]] = []
 
     def observe(epoch: int, passed: Features, _: Features) -> None:
         if epoch not in wanted:
@@ -102,9 +96,8 @@ def train(dataset: Dataset, *, seed: int, batch_norm: bool = False, epochs: int 
             bias=model.classifier.bias,
             penalty=WEIGHT_DECAY / 2,
         )
-        row = (epoch, parts.nc1, parts.nc23, parts.perpendicular, parts.loss)
-        for column, value in zip(table.values(), row, strict=True):
-            column.append(value)
+        named = ("nc1", "nc23", "perpendicular", "loss")
+        rows.append({"epoch": epoch} | {name: getattr(parts, name) for name in named})
 
     fit(
         model=model,
@@ -117,7 +110,7 @@ def train(dataset: Dataset, *, seed: int, batch_norm: bool = False, epochs: int 
         measure_at=sorted(wanted),
         observe=observe,
     )
-    return table
+    return Table.of(rows)
 
 
 def squared_error(logits: Tensor, labels: Tensor) -> Tensor:
@@ -148,56 +141,59 @@ def claims(tables: Mapping[str, Table]) -> tuple[Claim, ...]:
     share, share_control = _share(main), _share(control)
     late = max(value for epoch, value in share.items() if epoch >= 30)
     late_control = max(value for epoch, value in share_control.items() if epoch >= 30)
-    first, last = min(share), max(share)
+    first, end, end_control = (
+        share[min(share)],
+        share[max(share)],
+        share_control[max(share_control)],
+    )
     falls = {name: main[name][-1] / main[name][0] for name in ("nc1", "nc23")}
     further = control["nc1"][-1] / control["nc1"][0]
     return (
-        Claim(
-            "The three parts sum to the loss, relative error at most 1e-12 at every epoch and for "
-            "both networks; without L⊥ up to 20 % or more is missing",
-            identity <= 1e-12 and without >= 0.2,
-            {"largest relative error": identity},
+        Claim.of(
+            "The three parts sum to the loss, relative error at most {0:e} at every epoch and for "
+            "both networks; without L⊥ up to {1:%} or more is missing",
+            {"largest relative error": proved(at_most(1e-12, identity))},
             "Han, Papyan, Donoho 2022 (identity)",
-            {"without L⊥": without},
+            {"without L⊥": at_least(0.2, without)},
         ),
-        Claim(
-            "L⊥ is large at first (20 % of the loss or more after one epoch), at most 10 % from "
-            "epoch 30 on and at most 2 % at the end; with batch norm and a ReLU it breaks both "
+        Claim.of(
+            "L⊥ is large at first ({0:%} of the loss or more after one epoch), at most {1:%} from "
+            "epoch 30 on and at most {2:%} at the end; with batch norm and a ReLU it breaks both "
             "bounds",
-            share[first] >= 0.2
-            and late <= 0.1
-            and share[last] <= 0.02
-            and late_control > 0.1
-            and share_control[max(share_control)] > 0.02,
-            {"after epoch 1": share[first], "most from epoch 30": late, "end": share[last]},
+            {
+                "after epoch 1": at_least(0.2, first),
+                "most from epoch 30": at_most(LATE, late),
+                "end": at_most(END, end),
+            },
             HAN,
             {
-                "batch norm, most from epoch 30": late_control,
-                "batch norm, end": share_control[max(share_control)],
+                "batch norm, most from epoch 30": above(LATE, late_control),
+                "batch norm, end": above(END, end_control),
             },
         ),
-        Claim(
-            "The part of the class means falls to 6 % or less of its first value and the NC1 part "
-            "to between 10 % and 50 %; off the central path, with batch norm and a ReLU, the NC1 "
-            "part falls below 10 %",
-            falls["nc23"] <= 0.06 and 0.1 <= falls["nc1"] <= 0.5 and further < 0.1,
-            {"NC2/3, end over start": falls["nc23"], "NC1": falls["nc1"]},
+        Claim.of(
+            "The part of the class means falls to {0:%} or less of its first value and the NC1 "
+            "part to between {1.low:%} and {1.high:%}; off the central path, with batch norm and a "
+            "ReLU, the NC1 part falls below {2:%}",
+            {
+                "NC2/3, end over start": at_most(0.06, falls["nc23"]),
+                "NC1": between(0.1, 0.5, falls["nc1"]),
+            },
             HAN,
-            {"batch norm, NC1": further},
+            {"batch norm, NC1": below(0.1, further)},
         ),
     )
 
 
 def _share(table: Table) -> dict[int, float]:
     """L_perp over the whole loss, by epoch."""
-    triples = zip(table["epoch"], table["perpendicular"], table["loss"], strict=True)
-    return {epoch: part / whole for epoch, part, whole in triples}
+    return {row["epoch"]: row["perpendicular"] / row["loss"] for row in table.rows()}
 
 
 def _missing(table: Table, *, whole: bool) -> float:
     """Largest relative difference between the loss and the sum of its parts (without L_perp)."""
-    rows = zip(table["nc1"], table["nc23"], table["perpendicular"], table["loss"], strict=True)
     return max(
-        abs(nc1 + nc23 + (perpendicular if whole else 0) - loss) / loss
-        for nc1, nc23, perpendicular, loss in rows
+        abs(row["nc1"] + row["nc23"] + (row["perpendicular"] if whole else 0) - row["loss"])
+        / row["loss"]
+        for row in table.rows()
     )

@@ -15,8 +15,10 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from ncourse.claims import Claim, Outcome, Table
+from ncourse.claims import Claim
+from ncourse.comparisons import above, at_least, at_most, below, every, proved
 from ncourse.data import Dataset, digits
+from ncourse.papers import Asked, declared
 from ncourse.simplex import (
     SimplexFrame,
     cosine_matrix,
@@ -26,6 +28,7 @@ from ncourse.simplex import (
     repel,
     simplex_etf,
 )
+from ncourse.tables import Table
 
 __all__ = ["arrivals", "claims", "crowding", "experiment", "growth", "nearest", "pushes"]
 
@@ -35,29 +38,25 @@ MEASURED = "This course, measured; that the simplex is the one minimum is proved
 STARTS = 20
 
 
-def experiment(scale: str = "laptop", *, seed: int = 0, data: Dataset | None = None) -> Outcome:
-    """Points that repel, the nearest simplex to class means, and growth: one seed.
-
-    Args:
-        scale: only "laptop"; it takes a few seconds and nothing larger is known to differ.
-        seed: of all random starts.
-        data: whose class means to compare with a simplex; digits if None.
+@declared(
+    scales={"laptop": "a few seconds; nothing larger is known to differ"},
+    data=lambda scale, seed: digits(),
+    needs={"classes": 2, "training samples": 1},
+    resumable=False,
+)
+def experiment(dataset: Dataset, asked: Asked) -> dict[str, Table]:
+    """Points that repel, the simplex nearest to the data's class means, and growth: one seed.
 
     Returns:
         An `Outcome` with the tables "arrivals", "pushes", "crowding", "nearest", "growth".
     """
-    if scale != "laptop":
-        raise ValueError(f"scale is {scale!r}; this experiment has only 'laptop'")
-    dataset = digits() if data is None else data
-    tables = {
-        "arrivals": arrivals(seed=seed),
-        "pushes": pushes(seed=seed),
-        "crowding": crowding(seed=seed),
-        "nearest": nearest(dataset, seed=seed),
-        "growth": growth(seed=seed),
+    return {
+        "arrivals": arrivals(seed=asked.seed),
+        "pushes": pushes(seed=asked.seed),
+        "crowding": crowding(seed=asked.seed),
+        "nearest": nearest(dataset, seed=asked.seed),
+        "growth": growth(seed=asked.seed),
     }
-    outcome = Outcome("rankin1955", scale, seed, dataset.card, claims(tables), tables)
-    return outcome if data is None else outcome.reported()
 
 
 def arrivals(*, seed: int) -> Table:
@@ -67,16 +66,20 @@ def arrivals(*, seed: int) -> Table:
         Columns classes, dim, deviation: the largest |cosine + 1/(K-1)| over all pairs and starts;
         and largest: the least largest cosine of all starts.
     """
-    table: Table = {"classes": [], "dim": [], "deviation": [], "largest": []}
+    rows = []
     for count in (4, 6, 10):
         for dim in (count - 2, count - 1, count, 2 * count):
             path = repel(_random(STARTS, count, dim, seed=seed), steps=600)
             cosines = _off_diagonal(path[-1])
-            table["classes"].append(count)
-            table["dim"].append(dim)
-            table["deviation"].append((cosines + 1 / (count - 1)).abs().max().item())
-            table["largest"].append(cosines.amax(1).min().item())
-    return table
+            rows.append(
+                {
+                    "classes": count,
+                    "dim": dim,
+                    "deviation": (cosines + 1 / (count - 1)).abs().max().item(),
+                    "largest": cosines.amax(1).min().item(),
+                }
+            )
+    return Table.of(rows)
 
 
 def pushes(*, seed: int, classes: int = 6, dim: int = 5) -> Table:
@@ -91,14 +94,13 @@ def pushes(*, seed: int, classes: int = 6, dim: int = 5) -> Table:
         "1/sqrt(s)": torch.rsqrt,
         "1": torch.ones_like,
     }
-    table: Table = {"push": [], "deviation": [], "centre": []}
+    rows = []
     for name, push in kinds.items():
         end = repel(_random(STARTS, classes, dim, seed=seed), push=push, steps=1500)[-1]
         deviation = (_off_diagonal(end) + 1 / (classes - 1)).abs().max()
-        table["push"].append(name)
-        table["deviation"].append(deviation.item())
-        table["centre"].append(end.sum(-2).norm(dim=-1).max().item())
-    return table
+        centre = end.sum(-2).norm(dim=-1).max().item()
+        rows.append({"push": name, "deviation": deviation.item(), "centre": centre})
+    return Table.of(rows)
 
 
 def crowding(*, seed: int, dim: int = 4) -> Table:
@@ -109,14 +111,13 @@ def crowding(*, seed: int, dim: int = 4) -> Table:
     Returns:
         Columns classes, largest, bound (`rankin_bound`).
     """
-    table: Table = {"classes": [], "largest": [], "bound": []}
+    rows = []
     for count in range(2, 2 * dim + 3):
         start = repel(_random(STARTS, count, dim, seed=seed), steps=200)[-1]
         end = repel(start, push=lambda s: s**-9, steps=3000, step_size=0.02)[-1]
-        table["classes"].append(count)
-        table["largest"].append(_off_diagonal(end).amax(1).min().item())
-        table["bound"].append(rankin_bound(count, dim))
-    return table
+        largest = _off_diagonal(end).amax(1).min().item()
+        rows.append({"classes": count, "largest": largest, "bound": rankin_bound(count, dim)})
+    return Table.of(rows)
 
 
 def nearest(dataset: Dataset, *, seed: int) -> Table:
@@ -140,13 +141,14 @@ def nearest(dataset: Dataset, *, seed: int) -> Table:
         for _ in range(1000)
     ]
     cosines = _off_diagonal(means[None])
-    return {
-        "distance": [_squared_distance(means, nearest_etf(means))],
-        "formula": [nearest_distance(means)],
-        "formula_uncentred": [nearest_distance(means, centre=False)],
-        "random": [min(others)],
-        "equiangular": [(cosines + 1 / (count - 1)).abs().mean().item()],
+    row = {
+        "distance": _squared_distance(means, nearest_etf(means)),
+        "formula": nearest_distance(means),
+        "formula_uncentred": nearest_distance(means, centre=False),
+        "random": min(others),
+        "equiangular": (cosines + 1 / (count - 1)).abs().mean().item(),
     }
+    return Table.of([row])
 
 
 def nearest_distance(vectors: Tensor, *, centre: bool = True) -> float:
@@ -175,7 +177,7 @@ def growth(*, seed: int, dim: int = 24) -> Table:
         Columns old, new, cosine (least over the old vertices), formula (`growth_cosine`), and
         fresh: the mean cosine with the vertices of an independent simplex.
     """
-    table: Table = {"old": [], "new": [], "cosine": [], "formula": [], "fresh": []}
+    rows = []
     generator = torch.Generator().manual_seed(seed)
     for old, new in ((2, 4), (4, 6), (8, 10), (10, 20)):
         vertices = simplex_etf(old, dim, generator=generator, dtype=torch.float64)
@@ -183,89 +185,100 @@ def growth(*, seed: int, dim: int = 24) -> Table:
         grown = frame.grow(new - old, generator=generator)
         turns = (frame.vertices * grown.vertices[:old]).sum(1)
         fresh = simplex_etf(new, dim, generator=generator, dtype=torch.float64)[:old]
-        table["old"].append(old)
-        table["new"].append(new)
-        table["cosine"].append(turns.min().item())
-        table["formula"].append(growth_cosine(old, new))
-        table["fresh"].append((frame.vertices * fresh).sum(1).mean().item())
-    return table
+        rows.append(
+            {
+                "old": old,
+                "new": new,
+                "cosine": turns.min().item(),
+                "formula": growth_cosine(old, new),
+                "fresh": (frame.vertices * fresh).sum(1).mean().item(),
+            }
+        )
+    return Table.of(rows)
 
 
 def claims(tables: Mapping[str, Table]) -> tuple[Claim, ...]:
     """What the tables of `experiment` assert; a pure function, so that false runs can be tried."""
-    runs = tables["arrivals"]
-    room = [d >= k - 1 for k, d in zip(runs["classes"], runs["dim"], strict=True)]
-    arrived = max(dev for dev, fits in zip(runs["deviation"], room, strict=True) if fits)
-    no_room = min(dev for dev, fits in zip(runs["deviation"], room, strict=True) if not fits)
+    runs = tables["arrivals"].rows()
+    arrived = max(run["deviation"] for run in runs if run["dim"] >= run["classes"] - 1)
+    no_room = min(run["deviation"] for run in runs if run["dim"] < run["classes"] - 1)
     # How far the largest cosine stays above the bound, and above the bound with K for K-1.
-    above = min(c + 1 / (k - 1) for k, c in zip(runs["classes"], runs["largest"], strict=True))
-    above_wrong = min(c + 1 / k for k, c in zip(runs["classes"], runs["largest"], strict=True))
-    pushed = dict(zip(tables["pushes"]["push"], tables["pushes"]["deviation"], strict=True))
-    centre = dict(zip(tables["pushes"]["push"], tables["pushes"]["centre"], strict=True))
-    crowd = tables["crowding"]
-    beyond = min(c for c, b in zip(crowd["largest"], crowd["bound"], strict=True) if b == 0)
-    within = max(c for c, b in zip(crowd["largest"], crowd["bound"], strict=True) if b < 0)
-    near = {name: values[0] for name, values in tables["nearest"].items()}
+    over_bound = min(run["largest"] + 1 / (run["classes"] - 1) for run in runs)
+    over_wrong = min(run["largest"] + 1 / run["classes"] for run in runs)
+    pushed = {row["push"]: row for row in tables["pushes"].rows()}
+    convex = {f"deviation, {name}": row["deviation"] for name, row in pushed.items() if name != "1"}
+    crowd = tables["crowding"].rows()
+    beyond = min(row["largest"] for row in crowd if row["bound"] == 0)
+    within = max(row["largest"] for row in crowd if row["bound"] < 0)
+    near = tables["nearest"].last
     grown = tables["growth"]
-    turn = max(abs(c - f) for c, f in zip(grown["cosine"], grown["formula"], strict=True))
-    fresh = max(grown["fresh"])
+    turn = max(abs(row["cosine"] - row["formula"]) for row in grown.rows())
     return (
-        Claim(
+        Claim.of(
             "No set of K points gets its largest cosine below −1/(K−1); the bound with K in place "
             "of K−1 is broken by the simplex",
-            above >= -1e-9 and above_wrong < 0,
-            {"least distance above −1/(K−1)": above},
+            {"least distance above −1/(K−1)": proved(at_least(-1e-9, over_bound))},
             RANKIN,
-            {"least distance above −1/K": above_wrong},
+            {"least distance above −1/K": below(0, over_wrong)},
             data="random starts on spheres; no data set",
         ),
-        Claim(
-            "Points that repel end at cosine −1/(K−1) within 1e-6, from each of 20 random starts, "
-            "for K = 4, 6, 10 and d = K−1, K, 2K; with d = K−2 some pair stays at least 0.1 away",
-            arrived <= 1e-6 and no_room >= 0.1,
-            {"largest deviation, d ≥ K−1": arrived},
+        Claim.of(
+            "Points that repel end at cosine −1/(K−1) within {0:e}, from each of 20 random starts, "
+            "for K = 4, 6, 10 and d = K−1, K, 2K; with d = K−2 some pair stays at least {1} away",
+            {"largest deviation, d ≥ K−1": at_most(1e-6, arrived)},
             MEASURED,
-            {"least deviation, d = K−2": no_room},
+            {"least deviation, d = K−2": at_least(0.1, no_room)},
             data="random starts on spheres; no data set",
         ),
-        Claim(
-            "Three strictly convex repulsions end at the simplex within 1e-6. A push proportional "
-            "to the distance only balances: the sum of the points is zero within 1e-6 and cosines "
-            "are 0.1 off",
-            max(pushed[name] for name in ("1/s", "exp(-s)", "1/sqrt(s)")) <= 1e-6
-            and centre["1"] <= 1e-6
-            and pushed["1"] >= 0.1,
-            {f"deviation, {name}": pushed[name] for name in ("1/s", "exp(-s)", "1/sqrt(s)")},
+        Claim.of(
+            "Three strictly convex repulsions end at the simplex within {2:e}. A push proportional "
+            "to the distance only balances: the sum of the points is zero within {1:e} and cosines "
+            "are {0} off",
+            convex,
             MEASURED,
-            {"deviation, proportional": pushed["1"], "its sum": centre["1"]},
+            {
+                "deviation, proportional": at_least(0.1, pushed["1"]["deviation"]),
+                "its sum": at_most(1e-6, pushed["1"]["centre"]),
+            },
+            also={"each deviation": every(at_most(1e-6, value) for value in convex.values())},
             data="random starts on spheres; no data set",
         ),
-        Claim(
+        Claim.of(
             "With K > d+1 points no largest cosine found is below 0; for each K ≤ d+1 the best of "
             "20 starts is",
-            beyond >= -1e-9 and within < 0,
-            {"least largest cosine, K > d+1": beyond},
+            {"least largest cosine, K > d+1": proved(at_least(-1e-9, beyond))},
             RANKIN,
-            {"greatest of them, K ≤ d+1": within},
+            {"greatest of them, K ≤ d+1": below(0, within)},
             data="random starts on spheres; no data set",
         ),
-        Claim(
-            "The nearest simplex is as far as the closed form says, within 1e-9, and nearer than "
-            "each of 1,000 random ones; without centring the form is wrong by more than 0.001",
-            abs(near["distance"] - near["formula"]) <= 1e-9
-            and near["distance"] < near["random"]
-            and abs(near["distance"] - near["formula_uncentred"]) > 1e-3,
+        Claim.of(
+            "The nearest simplex is as far as the closed form says, within {0:e}, and nearer than "
+            "each of 1,000 random ones; without centring the form is wrong by more than {2}",
             {"squared distance": near["distance"], "closed form": near["formula"]},
             COURSE,
             {"without centring": near["formula_uncentred"], "best random": near["random"]},
+            also={
+                "distance against the form": proved(
+                    at_most(1e-9, abs(near["distance"] - near["formula"]))
+                ),
+                "distance against random": proved(
+                    below(near["random"], near["distance"], measured=True)
+                ),
+                "distance against the form without centring": above(
+                    1e-3, abs(near["distance"] - near["formula_uncentred"])
+                ),
+            },
         ),
-        Claim(
-            "Growing turns every old vertex by the angle of the closed form, within 1e-9 in "
-            "cosine; a fresh simplex keeps less than half of that cosine",
-            turn <= 1e-9 and fresh < 0.5 * min(grown["formula"]),
-            {"largest deviation of the cosine": turn},
+        Claim.of(
+            "Growing turns every old vertex by the angle of the closed form, within {0:e} in "
+            "cosine; a fresh simplex keeps less than {1:words} of that cosine",
+            {"largest deviation of the cosine": proved(at_most(1e-9, turn))},
             COURSE,
-            {"mean cosine with a fresh simplex": fresh},
+            {
+                "mean cosine with a fresh simplex": below(
+                    1 / 2, max(grown["fresh"]), of=min(grown["formula"])
+                )
+            },
             data="random simplices in 24 dimensions; no data set",
         ),
     )
