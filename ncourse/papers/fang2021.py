@@ -11,17 +11,21 @@ one with weight decay. Thresholds are this course's, for digits.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear, normalize
 
-from ncourse.claims import Claim, Outcome, Table
+from ncourse.claims import Claim
+from ncourse.comparisons import Comparison, above, at_least, at_most, below, between, every
 from ncourse.data import Dataset, digits
 from ncourse.models import MLP, Classifier, seeded
+from ncourse.papers import Asked, declared
+from ncourse.tables import Table
 from ncourse.training import extract, fit
 from ncourse.ufm import minority_cosine, solve_layer_peeled
 
@@ -41,39 +45,33 @@ PEELED_RATIOS = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 15, 20, 30, 100, 100
 RATIOS = (1, 3, 10, 30)
 KINDS = ("constrained", "ordinary")
 EPOCHS = 120
+MERGED = 0.9999  # a cosine from which on rows are one and the same
 
 FANG = "Fang et al. 2021 (thresholds are the course's)"
 COURSE = "This course, beside Fang et al. 2021 (thresholds for digits)"
 FREE = "free features; no data set"
 
 
-def experiment(scale: str = "laptop", *, seed: int = 0, data: Dataset | None = None) -> Outcome:
+@declared(
+    scales={"laptop": "about half a minute on one core for digits"},
+    refused={
+        "paper": "of the paper's networks VGG and ResNet-18, 350 epochs, learning rate 0.1 and "
+        "weight decay 5e-4 are known and need a GPU; how their step size and class sizes were "
+        "chosen is unknown here"
+    },
+    data=lambda scale, seed: digits(),
+    needs={"classes": 4, "training samples": 1, "test samples": 1},
+    resumable=True,
+)
+def experiment(dataset: Dataset, asked: Asked) -> dict[str, Table]:
     """Minority collapse in the layer-peeled model and in trained networks: one seed.
 
-    Args:
-        scale: only "laptop" (about half a minute on one core for digits).
-        seed: of the solver's starts, weights, sample order and the choice of images.
-        data: the caller's own images, at least 4 classes; the first half of them become the
-            majority. Digits if None. On other data the claims are reported and do not raise.
+    The first half of the classes becomes the majority.
 
     Returns:
         An `Outcome` with the tables "peeled" and "networks".
-
-    Raises:
-        ValueError: for an unknown scale; "paper" is refused with what is known and unknown.
     """
-    if scale == "paper":
-        raise ValueError(
-            "scale 'paper' is not built: of the paper's networks VGG and ResNet-18, 350 epochs, "
-            "learning rate 0.1 and weight decay 5e-4 are known and need a GPU; how their step "
-            "size and class sizes were chosen is unknown here — use 'laptop'"
-        )
-    if scale != "laptop":
-        raise ValueError(f"scale is {scale!r}; this experiment has only 'laptop'")
-    dataset = digits() if data is None else data
-    tables = {"peeled": peeled(seed=seed), "networks": networks(dataset, seed=seed)}
-    outcome = Outcome("fang2021", scale, seed, dataset.card, claims(tables), tables)
-    return outcome if data is None else outcome.reported()
+    return {"peeled": peeled(seed=asked.seed), "networks": networks(dataset, seed=asked.seed)}
 
 
 def peeled(*, seed: int) -> Table:
@@ -84,8 +82,7 @@ def peeled(*, seed: int) -> Table:
         half), minority_norm and majority_norm (mean norm of a row), gap (bound on the distance to
         the global minimum).
     """
-    columns = ("ratio", "minority", "majority", "minority_norm", "majority_norm", "gap")
-    table: Table = {name: [] for name in columns}
+    rows = []
     for ratio in PEELED_RATIOS:
         counts = [ratio] * MAJORITY + [1] * (NUM_CLASSES - MAJORITY)
         found = solve_layer_peeled(
@@ -96,16 +93,18 @@ def peeled(*, seed: int) -> Table:
             seed=seed,
         )
         norms = found.weight.norm(dim=1)
-        row = (
-            ratio,
-            *_cosines(found.weight, MAJORITY),
-            norms[MAJORITY:].mean().item(),
-            norms[:MAJORITY].mean().item(),
-            found.gap,
+        minority, majority = _cosines(found.weight, MAJORITY)
+        rows.append(
+            {
+                "ratio": ratio,
+                "minority": minority,
+                "majority": majority,
+                "minority_norm": norms[MAJORITY:].mean().item(),
+                "majority_norm": norms[:MAJORITY].mean().item(),
+                "gap": found.gap,
+            }
         )
-        for column, value in zip(table.values(), row, strict=True):
-            column.append(value)
-    return table
+    return Table.of(rows)
 
 
 def networks(dataset: Dataset, *, seed: int) -> Table:
@@ -114,12 +113,11 @@ def networks(dataset: Dataset, *, seed: int) -> Table:
     Returns:
         The columns of `train`.
     """
-    rows = [
+    return Table.of(
         train(dataset, ratio, seed=seed, constrained=kind == "constrained")
         for kind in KINDS
         for ratio in RATIOS
-    ]
-    return {name: [row[name] for row in rows] for name in rows[0]}
+    )
 
 
 def train(
@@ -243,80 +241,88 @@ class _Constrained(Classifier):
 
 def claims(tables: Mapping[str, Table]) -> tuple[Claim, ...]:
     """What the tables of `experiment` assert; a pure function, so that false runs can be tried."""
-    model = {row["ratio"]: row for row in _rows(tables["peeled"])}
-    ratios = sorted(model)
-    nets = {(row["kind"], row["ratio"]): row for row in _rows(tables["networks"])}
-    bound = [nets["constrained", ratio] for ratio in RATIOS]
-    free = [nets["ordinary", ratio] for ratio in RATIOS]
+    model = {row["ratio"]: row for row in tables["peeled"].rows()}
+    nets = tables["networks"]
+    bound, free = ([nets.where(kind=kind, ratio=ratio).last for ratio in RATIOS] for kind in KINDS)
+    minority = [model[ratio]["minority"] for ratio in sorted(model)]
     return (
-        Claim(
+        Claim.of(
             "Layer-peeled model, 5 + 5 classes: the minority's cosine is −1/9 at R = 1 (within "
-            "0.001), rises with R, and is at least 0.99 at R = 30, where the majority's is not "
-            "above 0; each solution is within 1e-5 of the global minimum, by proof",
-            abs(model[1]["minority"] + 1 / 9) <= 1e-3
-            # Merged rows have cosine 1 up to rounding, so the rise is strict only until then.
-            and all(
-                model[b]["minority"] > model[a]["minority"] or model[a]["minority"] >= 0.9999
-                for a, b in pairwise(ratios)
-            )
-            and model[30]["minority"] >= 0.99
-            and model[30]["majority"] <= 0
-            and max(row["gap"] for row in model.values()) <= 1e-5,
-            {"R = 10": model[10]["minority"], "R = 30": model[30]["minority"]},
+            "{2}), rises with R, and is at least {0} at R = 30, where the majority's is not "
+            "above 0; each solution is within {4:e} of the global minimum, by proof",
+            {
+                "R = 10": model[10]["minority"],
+                "R = 30": at_least(0.99, model[30]["minority"], natural="rate"),
+            },
             FANG,
-            {"R = 1": model[1]["minority"], "majority at R = 30": model[30]["majority"]},
+            {
+                "R = 1": model[1]["minority"],
+                "majority at R = 30": at_most(0, model[30]["majority"], natural="rate"),
+            },
+            also={
+                "off −1/9 at R = 1": at_most(1e-3, abs(model[1]["minority"] + 1 / 9)),
+                # Merged rows have cosine 1 up to rounding, so the rise is strict only until then.
+                "rise with R": every(
+                    above(less, more, measured=True, natural="rate")
+                    for less, more in pairwise(minority)
+                    if less < MERGED
+                ),
+                "largest gap": at_most(1e-5, max(row["gap"] for row in model.values())),
+            },
             data=FREE,
         ),
-        Claim(
-            "They merge at a finite imbalance: at R = 13 the cosine is at least 0.9999, at R = 12 "
-            "below 0.99",
-            model[13]["minority"] >= 0.9999 and model[12]["minority"] < 0.99,
-            {"R = 13": model[13]["minority"]},
+        Claim.of(
+            "They merge at a finite imbalance: at R = 13 the cosine is at least {0}, at R = 12 "
+            "below {1}",
+            {"R = 13": at_least(MERGED, model[13]["minority"], natural="rate")},
             FANG,
-            {"R = 12": model[12]["minority"]},
+            {"R = 12": below(0.99, model[12]["minority"], natural="rate")},
             data=FREE,
         ),
-        Claim(
-            "A network with constrained norms does the same: within 0.02 of −1/9 at R = 1, rising "
-            "up to R = 30, between 0.15 and 0.4 at R = 10 and at least 0.8 at R = 30; the "
+        Claim.of(
+            "A network with constrained norms does the same: within {1} of −1/9 at R = 1, rising "
+            "up to R = 30, between {3.low} and {3.high} at R = 10 and at least {4} at R = 30; the "
             "majority's stays below 0",
-            abs(bound[0]["minority"] + 1 / 9) <= 0.02
-            and all(less["minority"] < more["minority"] for less, more in pairwise(bound))
-            and 0.15 <= bound[2]["minority"] <= 0.4
-            and bound[3]["minority"] >= 0.8
-            and bound[3]["majority"] < 0,
             {f"R = {row['ratio']}": row["minority"] for row in bound},
             FANG,
-            {"majority at R = 30": bound[3]["majority"]},
+            {"majority at R = 30": below(0, bound[3]["majority"], natural="rate")},
+            also={
+                "off −1/9 at R = 1": at_most(0.02, abs(bound[0]["minority"] + 1 / 9)),
+                "rise with R": _rising(bound),
+                "minority at R = 10": between(0.15, 0.4, bound[2]["minority"]),
+                "minority at R = 30": at_least(0.8, bound[3]["minority"], natural="rate"),
+            },
         ),
-        Claim(
-            "An ordinary network only begins to: the minority's cosine rises with R, by 0.1 or "
-            "more up to R = 30, and stays below 0.5, where the constrained network is at 0.8 or "
+        Claim.of(
+            "An ordinary network only begins to: the minority's cosine rises with R, by {2} or "
+            "more up to R = 30, and stays below {3}, where the constrained network is at {0} or "
             "more",
-            all(less["minority"] < more["minority"] for less, more in pairwise(free))
-            and free[3]["minority"] - free[0]["minority"] >= 0.1
-            and free[3]["minority"] < 0.5
-            and bound[3]["minority"] >= 0.8,
             {f"R = {row['ratio']}": row["minority"] for row in free},
             COURSE,
-            {"constrained, R = 30": bound[3]["minority"]},
+            {"constrained, R = 30": at_least(0.8, bound[3]["minority"], natural="rate")},
+            also={
+                "rise with R": _rising(free),
+                "rise from R = 1 to 30": at_least(0.1, free[3]["minority"] - free[0]["minority"]),
+                "minority at R = 30": below(0.5, free[3]["minority"], natural="rate"),
+            },
         ),
-        Claim(
+        Claim.of(
             "Merged classes cannot be told apart: the constrained network's test accuracy on the "
-            "minority is at least 0.9 at R = 1 and at most 0.5 at R = 30; on the majority it stays "
-            "above 0.9",
-            bound[0]["minority_accuracy"] >= 0.9
-            and bound[3]["minority_accuracy"] <= 0.5
-            and bound[3]["majority_accuracy"] > 0.9,
-            {"minority, R = 30": bound[3]["minority_accuracy"]},
+            "minority is at least {1} at R = 1 and at most {0} at R = 30; on the majority it stays "
+            "above {2}",
+            {"minority, R = 30": at_most(0.5, bound[3]["minority_accuracy"], natural="rate")},
             COURSE,
             {
-                "minority, R = 1": bound[0]["minority_accuracy"],
-                "majority, R = 30": bound[3]["majority_accuracy"],
+                "minority, R = 1": at_least(0.9, bound[0]["minority_accuracy"], natural="rate"),
+                "majority, R = 30": above(0.9, bound[3]["majority_accuracy"], natural="rate"),
             },
         ),
     )
 
 
-def _rows(table: Table) -> list[dict]:
-    return [dict(zip(table, row, strict=True)) for row in zip(*table.values(), strict=True)]
+def _rising(nets: Sequence[Mapping[str, Any]]) -> Comparison:
+    """The minority's cosine rises from one imbalance to the next."""
+    return every(
+        above(less["minority"], more["minority"], measured=True, natural="rate")
+        for less, more in pairwise(nets)
+    )
