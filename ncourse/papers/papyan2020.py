@@ -17,10 +17,13 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from ncourse.claims import Claim, Outcome, Table
+from ncourse.claims import Claim, DataCard
+from ncourse.comparisons import above, at_least, at_most, below, equal, over
 from ncourse.data import Dataset, digits, fashion_mnist
 from ncourse.models import CNN, MLP
+from ncourse.papers import Asked, declared
 from ncourse.simplex import nearest_etf
+from ncourse.tables import Table
 from ncourse.training import Features, fit, log_schedule
 
 __all__ = [
@@ -41,6 +44,10 @@ FRAMES = (1, 2, 4, 7, 12, 20, 35, 60, 100, 101, 130, 170, 201, 240, 300)
 
 SOURCE = "Papyan, Han, Donoho 2020, the observation (thresholds are the course's, for digits)"
 COURSE = "This course, beside Papyan, Han, Donoho 2020"
+HUI = (
+    "Hui, Belkin, Nakkiran 2022 (train collapse occurs, test collapse does not); "
+    "thresholds: this course, for digits"
+)
 
 
 @dataclass(frozen=True)
@@ -86,36 +93,39 @@ Path = list[tuple[int, Features, Features]]
 """Epoch, training pass, test pass; one for each frame."""
 
 
-def experiment(scale: str = "laptop", *, seed: int = 0, data: Dataset | None = None) -> Outcome:
-    """Train past zero error and watch NC1 to NC4, with controls: one seed on one data set.
+def _judge(tables: Mapping[str, Table], scale: str, card: DataCard) -> tuple[Claim, ...]:
+    if scale == "workstation":  # on other data than digits, whoever chose them
+        return tuple(made.elsewhere() for made in claims_on_images(tables))
+    return claims(tables)
 
-    Args:
-        scale: "laptop" (about a minute on one core for digits) or "workstation" (an MLP on all
-            images, a CNN on 300 a class; an hour on one core for Fashion-MNIST).
-        seed: of weights, sample order and random labels.
-        data: the caller's own images; if None, digits, and Fashion-MNIST for "workstation".
-            Thresholds belong to digits, so on other data the claims are reported and do not raise.
+
+@declared(
+    scales={
+        "laptop": "about a minute on one core for digits",
+        "workstation": "an MLP on all images, a CNN on 300 a class; an hour on one core for "
+        "Fashion-MNIST",
+    },
+    refused={
+        "paper": "of the paper's settings, those of the public notebook are known (ResNet-18 on "
+        "MNIST, 350 epochs, batch 128, weight decay 5e-4, learning rate 0.0679 for cross-entropy) "
+        "and need a GPU"
+    },
+    data=lambda scale, seed: digits() if scale == "laptop" else fashion_mnist(),
+    needs={"classes": 2, "training samples": 1, "test samples": 1},
+    resumable=True,
+    judge=_judge,
+)
+def experiment(dataset: Dataset, asked: Asked) -> dict[str, Table]:
+    """Train past zero error and watch NC1 to NC4, with controls: one seed on one data set.
 
     Returns:
         An `Outcome` whose tables are one history per run ("weight decay 5e-3", "weight decay 5e-4",
         "no weight decay", "random labels", "random labels, no weight decay", "cnn", "cnn, no
         weight decay"; the names in `WORKSTATION` at that scale).
-
-    Raises:
-        ValueError: for an unknown scale; "paper" is refused with the settings that are known.
     """
-    if scale == "paper":
-        raise ValueError(
-            "scale 'paper' is not built: of the paper's settings, those of the public notebook are "
-            "known (ResNet-18 on MNIST, 350 epochs, batch 128, weight decay 5e-4, learning rate "
-            "0.0679 for cross-entropy) and need a GPU — use 'laptop' or 'workstation'"
-        )
-    if scale == "workstation":
-        return _workstation(seed, fashion_mnist() if data is None else data)
-    if scale != "laptop":
-        raise ValueError(f"scale is {scale!r}; expected 'laptop' or 'workstation'")
-    sizes = SCALES[scale]
-    dataset = digits() if data is None else data
+    if asked.scale == "workstation":
+        return _workstation(dataset, asked.seed)
+    sizes, seed = SCALES[asked.scale], asked.seed
     tables: dict[str, Table] = {}
     for name, weight_decay in WEIGHT_DECAYS.items():
         tables[name] = train(dataset, sizes, weight_decay=weight_decay, seed=seed)
@@ -124,8 +134,7 @@ def experiment(scale: str = "laptop", *, seed: int = 0, data: Dataset | None = N
         tables[name] = train(shuffled, sizes, weight_decay=weight_decay, seed=seed)
     for name, weight_decay in (("cnn", 5e-3), ("cnn, no weight decay", 0.0)):
         tables[name] = train(dataset, sizes, weight_decay=weight_decay, seed=seed, cnn=True)
-    outcome = Outcome("papyan2020", scale, seed, dataset.card, claims(tables), tables)
-    return outcome if data is None else outcome.reported()
+    return tables
 
 
 def train(
@@ -168,10 +177,10 @@ def train(
         measure_at=sorted(frames.union(log_schedule(epochs))),
         observe=observe,
     )
-    return history.columns
+    return Table(history.columns)
 
 
-def _workstation(seed: int, dataset: Dataset) -> Outcome:
+def _workstation(dataset: Dataset, seed: int) -> dict[str, Table]:
     tables: dict[str, Table] = {}
     for name, run in WORKSTATION.items():
         least = int(dataset.labels.bincount(minlength=dataset.num_classes).min())
@@ -189,9 +198,8 @@ def _workstation(seed: int, dataset: Dataset) -> Outcome:
             measure_at=sorted({*log_schedule(run.epochs), *range(5, run.epochs, 5)}),
             watch_error=False,
         )
-        tables[name] = history.columns
-    made = claims_on_images(tables)
-    return Outcome("papyan2020", "workstation", seed, dataset.card, made, tables).reported()
+        tables[name] = Table(history.columns)
+    return tables
 
 
 def plane(path: Path, *, per_class: int = 60) -> Table:
@@ -208,7 +216,7 @@ def plane(path: Path, *, per_class: int = 60) -> Table:
     Returns:
         A table with columns epoch, split ("train" or "test"), label, x, y.
     """
-    table: Table = {"epoch": [], "split": [], "label": [], "x": [], "y": []}
+    rows: list[dict[str, float | str]] = []
     upright = nearest_etf(torch.tensor([[0.0, 2.0], [-1.7, -1.0], [1.7, -1.0]]).double())
     for epoch, train, test in path:
         means = torch.stack([_of_class(train, k).mean(0) for k in PLANE_CLASSES])
@@ -220,12 +228,11 @@ def plane(path: Path, *, per_class: int = 60) -> Table:
         for split, passed in (("train", train), ("test", test)):
             for k in PLANE_CLASSES:
                 shown = (_of_class(passed, k)[:per_class] - means.mean(0)) @ to_plane
-                table["epoch"] += [epoch] * len(shown)
-                table["split"] += [split] * len(shown)
-                table["label"] += [k] * len(shown)
-                table["x"] += shown[:, 0].tolist()
-                table["y"] += shown[:, 1].tolist()
-    return table
+                rows += [
+                    {"epoch": epoch, "split": split, "label": k, "x": x, "y": y}
+                    for x, y in shown.tolist()
+                ]
+    return Table.of(rows)
 
 
 def _of_class(passed: Features, k: int) -> Tensor:
@@ -237,100 +244,104 @@ def claims(tables: Mapping[str, Table]) -> tuple[Claim, ...]:
     main, none = tables["weight decay 5e-3"], tables["no weight decay"]
     noise, loose = tables["random labels"], tables["random labels, no weight decay"]
     fall = {name: _falls(table) for name, table in tables.items()}
-    nc1, nc1_none = fall["weight decay 5e-3"]["nc1"], fall["no weight decay"]["nc1"]
-    nc1_small = fall["weight decay 5e-4"]["nc1"]
-    made = [
-        Claim(
-            "NC1 falls at least 20-fold from the first epoch at zero training error to the end; "
-            "without weight decay less than 2.5-fold",
-            nc1 >= 20 and nc1_none < 2.5,
-            {"NC1 falls by the factor": nc1},
+    with_decay, without = fall["weight decay 5e-3"], fall["no weight decay"]
+    small = fall["weight decay 5e-4"]["nc1"]
+    return (
+        Claim.of(
+            "NC1 falls at least {0}-fold from the first epoch at zero training error to the end; "
+            "without weight decay less than {1}-fold",
+            {"NC1 falls by the factor": at_least(20, with_decay["nc1"])},
             SOURCE,
-            {"without weight decay": nc1_none},
+            {"without weight decay": below(2.5, without["nc1"])},
         ),
-        Claim(
-            "NC2 (mean |cosine + 1/(K−1)|) falls at least 3-fold in the same time, without weight "
-            "decay less than 2-fold",
-            fall["weight decay 5e-3"]["nc2_equiangular"] >= 3
-            and fall["no weight decay"]["nc2_equiangular"] < 2,
-            {"NC2 falls by the factor": fall["weight decay 5e-3"]["nc2_equiangular"]},
+        Claim.of(
+            "NC2 (mean |cosine + 1/(K−1)|) falls at least {0}-fold in the same time, without "
+            "weight decay less than {1}-fold",
+            {"NC2 falls by the factor": at_least(3, with_decay["nc2_equiangular"])},
             SOURCE,
-            {"without weight decay": fall["no weight decay"]["nc2_equiangular"]},
+            {"without weight decay": below(2, without["nc2_equiangular"])},
         ),
-        Claim(
-            "NC3 falls at least 10-fold in the same time, without weight decay less than 2-fold",
-            fall["weight decay 5e-3"]["nc3"] >= 10 and fall["no weight decay"]["nc3"] < 2,
-            {"NC3 falls by the factor": fall["weight decay 5e-3"]["nc3"]},
+        Claim.of(
+            "NC3 falls at least {0}-fold in the same time, without weight decay less than {1}-fold",
+            {"NC3 falls by the factor": at_least(10, with_decay["nc3"])},
             SOURCE,
-            {"without weight decay": fall["no weight decay"]["nc3"]},
+            {"without weight decay": below(2, without["nc3"])},
         ),
-        Claim(
+        Claim.of(
             "At the end the network and the nearest-class-mean rule agree on every training image "
-            "(NC4 mismatch 0); after the first epoch they do not",
-            main["nc4"][-1] == 0 and main["nc4"][0] > 0,
-            {"mismatch at the end": main["nc4"][-1]},
+            "(NC4 mismatch {0}); after the first epoch they do not",
+            {"mismatch at the end": equal(0, main["nc4"][-1])},
             SOURCE,
-            {"mismatch after epoch 1": main["nc4"][0]},
+            {"mismatch after epoch 1": above(0, main["nc4"][0])},
         ),
-        Claim(
+        Claim.of(
             "A tenth of the weight decay lies between: NC1 falls further than without, and less "
             "than with all of it",
-            nc1_none < nc1_small < nc1,
-            {"weight decay 5e-4, NC1 falls by": nc1_small},
+            {"weight decay 5e-4, NC1 falls by": above(without["nc1"], small, measured=True)},
             COURSE,
-            {"none": nc1_none, "5e-3": nc1},
+            {"none": without["nc1"], "5e-3": above(small, with_decay["nc1"], measured=True)},
         ),
-        Claim(
+        Claim.of(
             "Test error does not rise from the first epoch at zero training error to the end. With "
-            "random labels it stays above 0.8",
-            _at_terminal(main, "test_error") >= main["test_error"][-1]
-            and noise["test_error"][-1] > 0.8,
+            "random labels it stays above {1}",
             {
-                "test error at zero training error": _at_terminal(main, "test_error"),
+                "test error at zero training error": at_least(
+                    main["test_error"][-1],
+                    _at_terminal(main, "test_error"),
+                    measured=True,
+                    natural="rate",
+                ),
                 "test error at the end": main["test_error"][-1],
                 "without weight decay": none["test_error"][-1],
             },
             COURSE,
-            {"random labels, test error at the end": noise["test_error"][-1]},
-        ),
-        Claim(
-            "Labels need not mean anything: with random labels training error still reaches zero, "
-            "and NC1 ends at a quarter or less of where it ends without weight decay; on test "
-            "images it does not fall",
-            noise["train_error"][-1] == 0
-            and noise["nc1"][-1] <= loose["nc1"][-1] / 4
-            and fall["random labels"]["test_nc1"] < 1,
             {
-                "NC1 on training images at the end": noise["nc1"][-1],
+                "random labels, test error at the end": above(
+                    0.8, noise["test_error"][-1], natural="rate"
+                )
+            },
+        ),
+        Claim.of(
+            "Labels need not mean anything: with random labels training error still reaches zero, "
+            "and NC1 ends at {0:words} or less of where it ends without weight decay; on test "
+            "images it does not fall",
+            {
+                "NC1 on training images at the end": at_most(
+                    1 / 4, noise["nc1"][-1], of=loose["nc1"][-1]
+                ),
                 "falls by": fall["random labels"]["nc1"],
             },
             COURSE,
             {
                 "NC1 without weight decay": loose["nc1"][-1],
                 "falls by": fall["random labels, no weight decay"]["nc1"],
-                "NC1 on test images falls by": fall["random labels"]["test_nc1"],
+                "NC1 on test images falls by": below(1, fall["random labels"]["test_nc1"]),
+            },
+            also={"training error": equal(0, noise["train_error"][-1])},
+        ),
+        Claim.of(
+            "A convolutional network goes the same way more slowly: NC1 falls at least {0}-fold in "
+            "100 epochs; without weight decay less than {1}-fold",
+            {"CNN, NC1 falls by": at_least(2.5, fall["cnn"]["nc1"])},
+            SOURCE,
+            {"CNN without weight decay": below(2, fall["cnn, no weight decay"]["nc1"])},
+        ),
+        Claim.of(
+            "Test features do not follow: at the end NC1 on test images is at least {0} times NC1 "
+            "on training images; at the first epoch at zero error less than {1} times",
+            {
+                "test over train at the end": at_least(
+                    10, over(main["test_nc1"][-1], main["nc1"][-1])
+                )
+            },
+            HUI,
+            {
+                "at zero error": below(
+                    3, over(_at_terminal(main, "test_nc1"), _at_terminal(main, "nc1"))
+                )
             },
         ),
-        Claim(
-            "A convolutional network goes the same way more slowly: NC1 falls at least 2.5-fold in "
-            "100 epochs; without weight decay less than 2-fold",
-            fall["cnn"]["nc1"] >= 2.5 and fall["cnn, no weight decay"]["nc1"] < 2,
-            {"CNN, NC1 falls by": fall["cnn"]["nc1"]},
-            SOURCE,
-            {"CNN without weight decay": fall["cnn, no weight decay"]["nc1"]},
-        ),
-        Claim(
-            "Test features do not follow: at the end NC1 on test images is at least 10 times NC1 "
-            "on training images; at the first epoch at zero error less than 3 times",
-            main["test_nc1"][-1] >= 10 * main["nc1"][-1]
-            and _at_terminal(main, "test_nc1") < 3 * _at_terminal(main, "nc1"),
-            {"test over train at the end": main["test_nc1"][-1] / main["nc1"][-1]},
-            "Hui, Belkin, Nakkiran 2022 (train collapse occurs, test collapse does not); "
-            "thresholds: this course, for digits",
-            {"at zero error": _at_terminal(main, "test_nc1") / _at_terminal(main, "nc1")},
-        ),
-    ]
-    return tuple(made)
+    )
 
 
 def claims_on_images(tables: Mapping[str, Table]) -> tuple[Claim, ...]:
@@ -348,81 +359,78 @@ def claims_on_images(tables: Mapping[str, Table]) -> tuple[Claim, ...]:
     def after(table: Table, column: str) -> float:
         return _falls(table)[column]
 
-    made = [
-        Claim(
-            "From the first epoch to the end NC1 of the MLP falls at least 20-fold, without weight "
-            "decay less than half as far",
-            whole(main, "nc1") >= 20 and whole(none, "nc1") < whole(main, "nc1") / 2,
-            {"NC1 falls by the factor": whole(main, "nc1"), "NC1 at the end": main["nc1"][-1]},
-            SOURCE,
-            {"without weight decay": whole(none, "nc1")},
-        ),
-        Claim(
-            "As on digits, NC1 of the MLP falls at least 20-fold from the first epoch at zero "
-            "training error to the end; without weight decay less than 2.5-fold",
-            after(main, "nc1") >= 20 and after(none, "nc1") < 2.5,
+    return (
+        Claim.of(
+            "From the first epoch to the end NC1 of the MLP falls at least {0}-fold, without "
+            "weight decay less than {1:words} as far",
             {
-                "NC1 falls by the factor": after(main, "nc1"),
+                "NC1 falls by the factor": at_least(20, whole(main, "nc1")),
+                "NC1 at the end": main["nc1"][-1],
+            },
+            SOURCE,
+            {"without weight decay": below(1 / 2, whole(none, "nc1"), of=whole(main, "nc1"))},
+        ),
+        Claim.of(
+            "As on digits, NC1 of the MLP falls at least {0}-fold from the first epoch at zero "
+            "training error to the end; without weight decay less than {1}-fold",
+            {
+                "NC1 falls by the factor": at_least(20, after(main, "nc1")),
                 "training error at the end": main["train_error"][-1],
             },
             SOURCE,
             {
-                "without weight decay": after(none, "nc1"),
+                "without weight decay": below(2.5, after(none, "nc1")),
                 "its training error at the end": none["train_error"][-1],
             },
         ),
-        Claim(
-            "From the first epoch to the end NC2 and NC3 of the MLP fall at least 3-fold and "
-            "10-fold, without weight decay less than half as far",
-            whole(main, "nc2_equiangular") >= 3
-            and whole(main, "nc3") >= 10
-            and whole(none, "nc2_equiangular") < whole(main, "nc2_equiangular") / 2
-            and whole(none, "nc3") < whole(main, "nc3") / 2,
+        Claim.of(
+            "From the first epoch to the end NC2 and NC3 of the MLP fall at least {0}-fold and "
+            "{1}-fold, without weight decay less than {2:words} as far",
             {
-                "NC2 falls by the factor": whole(main, "nc2_equiangular"),
-                "NC3": whole(main, "nc3"),
+                "NC2 falls by the factor": at_least(3, whole(main, "nc2_equiangular")),
+                "NC3": at_least(10, whole(main, "nc3")),
             },
             SOURCE,
             {
-                "NC2 without weight decay": whole(none, "nc2_equiangular"),
-                "NC3 without weight decay": whole(none, "nc3"),
+                f"{name} without weight decay": below(
+                    1 / 2, whole(none, column), of=whole(main, column)
+                )
+                for name, column in (("NC2", "nc2_equiangular"), ("NC3", "nc3"))
             },
         ),
-        Claim(
+        Claim.of(
             "At the end the MLP and the nearest-class-mean rule agree on every training image; "
             "after the first epoch they do not",
-            main["nc4"][-1] == 0 and main["nc4"][0] > 0,
-            {"mismatch at the end": main["nc4"][-1]},
+            {"mismatch at the end": equal(0, main["nc4"][-1])},
             SOURCE,
-            {"mismatch after epoch 1": main["nc4"][0]},
+            {"mismatch after epoch 1": above(0, main["nc4"][0])},
         ),
-        Claim(
-            "As on digits, NC1 of a CNN falls at least 2.5-fold from the first epoch at zero "
-            "training error to the end; without weight decay less than 2-fold",
-            after(cnn, "nc1") >= 2.5 and after(cnn_none, "nc1") < 2,
+        Claim.of(
+            "As on digits, NC1 of a CNN falls at least {0}-fold from the first epoch at zero "
+            "training error to the end; without weight decay less than {1}-fold",
             {
-                "CNN, NC1 falls by": after(cnn, "nc1"),
+                "CNN, NC1 falls by": at_least(2.5, after(cnn, "nc1")),
                 "from the first epoch": whole(cnn, "nc1"),
                 "training error at the end": cnn["train_error"][-1],
             },
             SOURCE,
             {
-                "without weight decay": after(cnn_none, "nc1"),
+                "without weight decay": below(2, after(cnn_none, "nc1")),
                 "from its first epoch": whole(cnn_none, "nc1"),
             },
         ),
-        Claim(
-            "Test features do not follow: at the end the MLP's NC1 on test images is at least 10 "
-            "times that on training images; after the first epoch less than 3 times",
-            main["test_nc1"][-1] >= 10 * main["nc1"][-1]
-            and main["test_nc1"][0] < 3 * main["nc1"][0],
-            {"test over train at the end": main["test_nc1"][-1] / main["nc1"][-1]},
-            "Hui, Belkin, Nakkiran 2022 (train collapse occurs, test collapse does not); "
-            "thresholds: this course, for digits",
-            {"after the first epoch": main["test_nc1"][0] / main["nc1"][0]},
+        Claim.of(
+            "Test features do not follow: at the end the MLP's NC1 on test images is at least {0} "
+            "times that on training images; after the first epoch less than {1} times",
+            {
+                "test over train at the end": at_least(
+                    10, over(main["test_nc1"][-1], main["nc1"][-1])
+                )
+            },
+            HUI,
+            {"after the first epoch": below(3, over(main["test_nc1"][0], main["nc1"][0]))},
         ),
-    ]
-    return tuple(made)
+    )
 
 
 def _at_terminal(table: Table, column: str) -> float:
