@@ -61,7 +61,9 @@ class Claim:
         data: what it was measured on, in words; empty if its experiment says so once for all.
         reference: on other data, name -> what its tuned comparisons ask on the data that they were
             made for, in words.
-        comparisons: what it is made of; empty for one that was read from a file. Not kept in files.
+        comparisons: what it is made of; empty for one that was read from a file.
+        fixed_data: whether `data` are its own (made-up ones, or none), whatever data set the
+            experiment is given. Files keep neither this nor the comparisons.
     """
 
     text: str
@@ -73,6 +75,7 @@ class Claim:
     data: str = ""
     reference: Mapping[str, str] = field(default_factory=dict)
     comparisons: tuple[Comparison, ...] = field(default=(), compare=False, repr=False)
+    fixed_data: bool = field(default=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         for name in ("text", "source"):
@@ -96,6 +99,7 @@ class Claim:
         *,
         also: Mapping[str, Comparison] | None = None,
         data: str = "",
+        fixed_data: bool = False,
     ) -> "Claim":
         """A claim that holds if all its comparisons do.
 
@@ -109,6 +113,7 @@ class Claim:
             control: as `measured`, where the condition is broken.
             also: comparisons that are not shown.
             data: as in `Claim`.
+            fixed_data: as in `Claim`.
 
         Raises:
             ValueError: if there is no comparison, or as `Claim`.
@@ -136,14 +141,17 @@ class Claim:
             {name: _value(one) for name, one in control.items()},
             data=data,
             comparisons=comparisons,
+            fixed_data=fixed_data,
         )
 
     def elsewhere(self) -> "Claim":
         """The same claim on data that it was not made for.
 
         Comparisons that are proved are judged there too; tuned ones are reported beside what they
-        ask on their own data, neither held nor failed.
+        ask on their own data, neither held nor failed. A claim with data of its own stays as it is.
         """
+        if self.fixed_data:
+            return self
         judged = [one for one in self.comparisons if one.proved]
         tuned = {one.name: str(one) for one in self.comparisons if not one.proved}
         if self.comparisons and not tuned:
@@ -497,7 +505,8 @@ def _outcome(content: Any, path: str | Path) -> Outcome:
         _check_kinds(made.data, {"num_train": int, "num_test": int, "num_classes": int})
         for entry in made.claims:
             kinds = {"measured": dict, "control": dict, "binding": bool, "reference": dict}
-            kinds |= {"holds": type(None) if entry.holds is None else bool, "comparisons": tuple}
+            kinds |= {"comparisons": tuple, "fixed_data": bool}
+            kinds["holds"] = type(None) if entry.holds is None else bool
             _check_kinds(entry, kinds)
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise ValueError(f"{path} is not an outcome: {error!r}") from error

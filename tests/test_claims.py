@@ -114,6 +114,11 @@ def test_on_other_data_a_claim_without_proof_neither_holds_nor_fails(capsys):
     assert "0 of 0 claims hold, 1 reported" in str(reported)
 
 
+def test_on_other_data_a_claim_with_data_of_its_own_stays_as_it_is():
+    made = Claim.of("{0}", {"a": at_least(2, 1.0)}, "s", {"b": 2.0}, data="none", fixed_data=True)
+    assert made.elsewhere() is made
+
+
 def test_on_other_data_a_claim_that_is_all_proof_stays_as_it_is():
     bound = Claim.of("{0}", {"a": proved(at_least(2, 1.0))}, "This course", {"b": 2.0})
     assert bound.elsewhere() is bound

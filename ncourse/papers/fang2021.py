@@ -270,6 +270,7 @@ def claims(tables: Mapping[str, Table]) -> tuple[Claim, ...]:
                 "largest gap": at_most(1e-5, max(row["gap"] for row in model.values())),
             },
             data=FREE,
+            fixed_data=True,
         ),
         Claim.of(
             "They merge at a finite imbalance: at R = 13 the cosine is at least {0}, at R = 12 "
@@ -278,6 +279,7 @@ def claims(tables: Mapping[str, Table]) -> tuple[Claim, ...]:
             FANG,
             {"R = 12": below(0.99, model[12]["minority"], natural="rate")},
             data=FREE,
+            fixed_data=True,
         ),
         Claim.of(
             "A network with constrained norms does the same: within {1} of −1/9 at R = 1, rising "

@@ -221,6 +221,7 @@ def claims(tables: Mapping[str, Table]) -> tuple[Claim, ...]:
             RANKIN,
             {"least distance above −1/K": below(0, over_wrong)},
             data="random starts on spheres; no data set",
+            fixed_data=True,
         ),
         Claim.of(
             "Points that repel end at cosine −1/(K−1) within {0:e}, from each of 20 random starts, "
@@ -229,6 +230,7 @@ def claims(tables: Mapping[str, Table]) -> tuple[Claim, ...]:
             MEASURED,
             {"least deviation, d = K−2": at_least(0.1, no_room)},
             data="random starts on spheres; no data set",
+            fixed_data=True,
         ),
         Claim.of(
             "Three strictly convex repulsions end at the simplex within {2:e}. A push proportional "
@@ -242,6 +244,7 @@ def claims(tables: Mapping[str, Table]) -> tuple[Claim, ...]:
             },
             also={"each deviation": every(at_most(1e-6, value) for value in convex.values())},
             data="random starts on spheres; no data set",
+            fixed_data=True,
         ),
         Claim.of(
             "With K > d+1 points no largest cosine found is below 0; for each K ≤ d+1 the best of "
@@ -250,6 +253,7 @@ def claims(tables: Mapping[str, Table]) -> tuple[Claim, ...]:
             RANKIN,
             {"greatest of them, K ≤ d+1": below(0, within)},
             data="random starts on spheres; no data set",
+            fixed_data=True,
         ),
         Claim.of(
             "The nearest simplex is as far as the closed form says, within {0:e}, and nearer than "
@@ -280,6 +284,7 @@ def claims(tables: Mapping[str, Table]) -> tuple[Claim, ...]:
                 )
             },
             data="random simplices in 24 dimensions; no data set",
+            fixed_data=True,
         ),
     )
 

@@ -21,10 +21,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import one_hot, softmax
 
-from ncourse.claims import Claim, Outcome, Table
+from ncourse.claims import Claim
+from ncourse.comparisons import at_least, at_most, every
 from ncourse.data import Dataset, digits
 from ncourse.models import MLP
+from ncourse.papers import Asked, declared
 from ncourse.simplex import cosine_matrix, off_diagonal, simplex_etf
+from ncourse.tables import Table
 from ncourse.training import extract, fit
 from ncourse.ufm import (
     UFM,
@@ -67,6 +70,7 @@ CASES = {
 }
 STARTS = 20
 ENERGY = 1.0  # mean ||w||^2 of a fixed classifier
+LOST = "fixed, d = K, out of reach"
 
 ZHU = "Zhu et al. 2021"
 COURSE = "This course, proof in chapter 4"
@@ -74,31 +78,28 @@ FREE = "free features; no data set"
 MEASURED = "This course, measured"
 
 
-def experiment(scale: str = "laptop", *, seed: int = 0, data: Dataset | None = None) -> Outcome:
+@declared(
+    scales={"laptop": "about half a minute on one core"},
+    refused={
+        "paper": "the model itself needs no GPU, and for the paper's networks on CIFAR-10 the "
+        "schedule and the weight decay are unknown here"
+    },
+    data=lambda scale, seed: digits(),
+    needs={"classes": 2, "training samples": 1, "test samples": 1},
+    resumable=True,
+    judge_seeds=lambda outcomes: claims_over_seeds([each.tables["fixed"] for each in outcomes]),
+)
+def experiment(dataset: Dataset, asked: Asked) -> dict[str, Table]:
     """The unconstrained features model against its closed forms, and fixed classifiers: one seed.
 
-    Args:
-        scale: only "laptop" (about half a minute on one core).
-        seed: of all random starts, networks and fixed classifiers.
-        data: what the networks with fixed classifiers are trained on; digits if None. On other data
-            the claims are reported and do not raise.
+    The data are what the networks with fixed classifiers are trained on.
 
     Returns:
         An `Outcome` with the tables "arrivals", "vanishing", "norms", "landscape", "room",
         "symmetric", "fixed".
-
-    Raises:
-        ValueError: for an unknown scale; "paper" is refused with what is unknown.
     """
-    if scale == "paper":
-        raise ValueError(
-            "scale 'paper' is not built: the model itself needs no GPU, and for the paper's "
-            "networks on CIFAR-10 the schedule and the weight decay are unknown here — use 'laptop'"
-        )
-    if scale != "laptop":
-        raise ValueError(f"scale is {scale!r}; this experiment has only 'laptop'")
-    dataset = digits() if data is None else data
-    tables = {
+    seed = asked.seed
+    return {
         "arrivals": arrivals(seed=seed),
         "vanishing": vanishing(seed=seed),
         "norms": norms(seed=seed),
@@ -107,8 +108,6 @@ def experiment(scale: str = "laptop", *, seed: int = 0, data: Dataset | None = N
         "symmetric": symmetric(seed=seed),
         "fixed": fixed(dataset, seed=seed),
     }
-    outcome = Outcome("zhu2021", scale, seed, dataset.card, claims(tables), tables)
-    return outcome if data is None else outcome.reported()
 
 
 def arrivals(*, seed: int) -> Table:
@@ -119,8 +118,7 @@ def arrivals(*, seed: int) -> Table:
         of the other bias for MSE), cosine (mean over pairs of classifier rows), deviation: the
         largest distance of such a cosine from -1/(K-1), or from 0 for MSE without bias.
     """
-    columns = ("case", "loss", "closed_form", "wrong", "cosine", "deviation")
-    table: Table = {name: [] for name in columns}
+    rows = []
     wrong = {
         "cross-entropy": replace(MODEL, samples_per_class=1),
         "MSE without bias": CASES["MSE with a free bias"],
@@ -131,13 +129,17 @@ def arrivals(*, seed: int) -> Table:
         for start in _starts(model, seed=seed):
             solution = solve(model, start=start)
             cosines = off_diagonal(cosine_matrix(solution.point.weight))
-            table["case"].append(case)
-            table["loss"].append(solution.loss)
-            table["closed_form"].append(optimum(model).loss)
-            table["wrong"].append(optimum(wrong[case]).loss)
-            table["cosine"].append(cosines.mean().item())
-            table["deviation"].append((cosines - ideal).abs().max().item())
-    return table
+            rows.append(
+                {
+                    "case": case,
+                    "loss": solution.loss,
+                    "closed_form": optimum(model).loss,
+                    "wrong": optimum(wrong[case]).loss,
+                    "cosine": cosines.mean().item(),
+                    "deviation": (cosines - ideal).abs().max().item(),
+                }
+            )
+    return Table.of(rows)
 
 
 def vanishing(*, seed: int) -> Table:
@@ -147,8 +149,7 @@ def vanishing(*, seed: int) -> Table:
         Columns classes, samples (n), fraction (lambda over the threshold 1/(K sqrt(n))), norm (of
         the whole classifier), predicted.
     """
-    columns = ("classes", "samples", "fraction", "norm", "predicted")
-    table: Table = {name: [] for name in columns}
+    rows = []
     for classes, samples in ((4, 10), (10, 5), (3, 1)):
         for fraction in (0.5, 0.9, 1.01, 1.1, 2.0):
             penalty = fraction / (classes * math.sqrt(samples))
@@ -160,10 +161,16 @@ def vanishing(*, seed: int) -> Table:
                 lambda_h=penalty,
             )
             end = solve(model, start=random_point(model, seed=seed)).point
-            row = (classes, samples, fraction, end.weight.norm().item())
-            predicted = optimum(model).point.weight.norm().item()
-            _append(table, (*row, predicted))
-    return table
+            rows.append(
+                {
+                    "classes": classes,
+                    "samples": samples,
+                    "fraction": fraction,
+                    "norm": end.weight.norm().item(),
+                    "predicted": optimum(model).point.weight.norm().item(),
+                }
+            )
+    return Table.of(rows)
 
 
 def norms(*, seed: int) -> Table:
@@ -174,11 +181,7 @@ def norms(*, seed: int) -> Table:
         (mean squared norm of a row), predicted_weight, predicted_features, error (worst relative
         error of any row of either), without_n (the formula for the weight with n = 1).
     """
-    columns = (
-        *("ratio", "penalty", "weight", "features"),
-        *("predicted_weight", "predicted_features", "error", "without_n"),
-    )
-    table: Table = {name: [] for name in columns}
+    rows = []
     for ratio in (1 / 25, 1.0, 25.0):
         for exponent in torch.linspace(math.log10(7e-6), math.log10(0.07), 9).tolist():
             penalty = 10**exponent
@@ -193,9 +196,19 @@ def norms(*, seed: int) -> Table:
                 (weight / predicted - 1).abs().max().item(),
                 (features / shared - 1).abs().max().item(),
             )
-            row = (ratio, penalty, weight.mean().item(), features.mean().item(), predicted, shared)
-            _append(table, (*row, worst, weight_norm(replace(model, samples_per_class=1))))
-    return table
+            rows.append(
+                {
+                    "ratio": ratio,
+                    "penalty": penalty,
+                    "weight": weight.mean().item(),
+                    "features": features.mean().item(),
+                    "predicted_weight": predicted,
+                    "predicted_features": shared,
+                    "error": worst,
+                    "without_n": weight_norm(replace(model, samples_per_class=1)),
+                }
+            )
+    return Table.of(rows)
 
 
 def weight_norm(model: UFM) -> float:
@@ -224,16 +237,21 @@ def landscape() -> Table:
         "rank 2": critical_point(MODEL, 2),
         "optimum": best.point,
     }
-    columns = ("point", "gap", "least", "formula", "frobenius", "negative")
-    table: Table = {name: [] for name in columns}
+    rows = []
     for name, point in points.items():
         slope = logit_gradient(MODEL, point)
         bent = curvature(MODEL, point)
-        gap = _loss(MODEL, point) - best.loss
-        formula = MODEL.lambda_w - torch.linalg.matrix_norm(slope, 2).item()
-        frobenius = MODEL.lambda_w - slope.norm().item()
-        _append(table, (name, gap, bent.least, formula, frobenius, bent.num_negative()))
-    return table
+        rows.append(
+            {
+                "point": name,
+                "gap": _loss(MODEL, point) - best.loss,
+                "least": bent.least,
+                "formula": MODEL.lambda_w - torch.linalg.matrix_norm(slope, 2).item(),
+                "frobenius": MODEL.lambda_w - slope.norm().item(),
+                "negative": bent.num_negative(),
+            }
+        )
+    return Table.of(rows)
 
 
 def logit_gradient(model: UFM, point: Point) -> Tensor:
@@ -251,13 +269,13 @@ def room(*, seed: int) -> Table:
         least and greatest (loss above the global optimum's over the starts), saddle (the same at
         the critical point of that rank).
     """
-    table: Table = {name: [] for name in ("start", "dim", "least", "greatest", "saddle")}
+    rows = []
     best = optimum(MODEL).loss
     for dim in (1, 2, 3, 8):
         narrow = replace(MODEL, dim=dim)
         gaps = [solve(narrow, start=start).loss - best for start in _starts(narrow, seed=seed)]
         saddle = _loss(MODEL, critical_point(MODEL, dim)) - best
-        _append(table, ("random", dim, min(gaps), max(gaps), saddle))
+        rows.append(_span("random", dim, gaps, saddle))
     for rank in (0, 1, 2):
         point = critical_point(MODEL, rank)
         gaps = []
@@ -265,8 +283,14 @@ def room(*, seed: int) -> Table:
             step = random_point(MODEL, seed=5 * seed + nudge, scale=1e-3)
             start = Point(point.features + step.features, point.weight + step.weight)
             gaps.append(solve(MODEL, start=start).loss - best)
-        _append(table, ("nudged", rank, min(gaps), max(gaps), _loss(MODEL, point) - best))
-    return table
+        rows.append(_span("nudged", rank, gaps, _loss(MODEL, point) - best))
+    return Table.of(rows)
+
+
+def _span(start: str, dim: int, gaps: Sequence[float], saddle: float) -> dict[str, str | float]:
+    """A row of `room`."""
+    found = {"least": min(gaps), "greatest": max(gaps), "saddle": saddle}
+    return {"start": start, "dim": dim, **found}
 
 
 def symmetric(*, seed: int, steps: int = 400) -> Table:
@@ -284,13 +308,13 @@ def symmetric(*, seed: int, steps: int = 400) -> Table:
         "random": random_point(MODEL, seed=seed, scale=0.01),
     }
     best = optimum(MODEL).loss
-    table: Table = {name: [] for name in ("step", "start", "gap", "deviation")}
+    rows = []
     for name, start in starts.items():
         for step, point in enumerate(descend(MODEL, start=start, steps=steps)):
             if step % 20 == 0:
-                gap = _loss(MODEL, point) - best
-                _append(table, (step, name, gap, _asymmetry(MODEL, point)))
-    return table
+                found = {"gap": _loss(MODEL, point) - best, "deviation": _asymmetry(MODEL, point)}
+                rows.append({"step": step, "start": name, **found})
+    return Table.of(rows)
 
 
 def descend(problem: UFM, *, start: Point, steps: int, step_size: float = 1.0) -> list[Point]:
@@ -331,13 +355,13 @@ def bias_price(prices: Sequence[float | None]) -> Table:
     Returns:
         Columns price, cosine (mean over pairs, solver), predicted (closed form).
     """
-    table: Table = {name: [] for name in ("price", "cosine", "predicted")}
+    rows = []
     for price in prices:
         model = replace(MODEL, loss="mse", lambda_b=price)
         ends = (solve(model, start=random_point(model, seed=0)).point, optimum(model).point)
-        cosines = [off_diagonal(cosine_matrix(end.weight)).mean().item() for end in ends]
-        _append(table, (price, *cosines))
-    return table
+        cosine, predicted = (off_diagonal(cosine_matrix(end.weight)).mean().item() for end in ends)
+        rows.append({"price": price, "cosine": cosine, "predicted": predicted})
+    return Table.of(rows, ["price", "cosine", "predicted"])
 
 
 def fixed(dataset: Dataset, *, seed: int, epochs: int = 80) -> Table:
@@ -369,13 +393,9 @@ def fixed(dataset: Dataset, *, seed: int, epochs: int = 80) -> Table:
         "trained": None,
         "fixed": wide,
         "fixed, d = K, reachable": narrow[margins.index(max(margins))],
-        "fixed, d = K, out of reach": narrow[margins.index(0.0)],
+        LOST: narrow[margins.index(0.0)],
     }
-    columns = (
-        *("classifier", "dim", "accuracy", "train_accuracy"),
-        *("nc1", "least_margin", "never_predicted"),
-    )
-    table: Table = {name: [] for name in columns}
+    rows = []
     for name, weight in heads.items():
         dim = 64 if weight is None else weight.shape[1]
         model = MLP(dataset.input_shape, (256, 256, dim), count, seed=seed)
@@ -394,10 +414,18 @@ def fixed(dataset: Dataset, *, seed: int, epochs: int = 80) -> Table:
         )
         last = history.at(epochs)
         predicted = extract(model, dataset.test_inputs, dataset.test_labels).logits.argmax(1)
-        lost = count - len(predicted.unique())
-        accuracies = (1 - last["test_error"], 1 - last["train_error"])
-        _append(table, (name, dim, *accuracies, last["nc1"], least, lost))
-    return table
+        rows.append(
+            {
+                "classifier": name,
+                "dim": dim,
+                "accuracy": 1 - last["test_error"],
+                "train_accuracy": 1 - last["train_error"],
+                "nc1": last["nc1"],
+                "least_margin": least,
+                "never_predicted": count - len(predicted.unique()),
+            }
+        )
+    return Table.of(rows)
 
 
 def _simplices(count: int, dim: int, number: int, *, seed: int) -> list[Tensor]:
@@ -411,149 +439,155 @@ def _simplices(count: int, dim: int, number: int, *, seed: int) -> list[Tensor]:
 
 def claims(tables: Mapping[str, Table]) -> tuple[Claim, ...]:
     """What the tables of `experiment` assert; a pure function, so that false runs can be tried."""
-    ends = tables["arrivals"]
     error, wrong, deviation = {}, {}, {}
     for case in CASES:
-        rows = [i for i, name in enumerate(ends["case"]) if name == case]
-        error[case] = max(_relative(ends["loss"][i], ends["closed_form"][i]) for i in rows)
-        wrong[case] = min(_relative(ends["loss"][i], ends["wrong"][i]) for i in rows)
-        deviation[case] = max(ends["deviation"][i] for i in rows)
+        ends = tables["arrivals"].where(case=case).rows()
+        error[case] = max(_relative(end["loss"], end["closed_form"]) for end in ends)
+        wrong[case] = min(_relative(end["loss"], end["wrong"]) for end in ends)
+        deviation[case] = max(end["deviation"] for end in ends)
     mse = ("MSE without bias", "MSE with a free bias")
-    gone = _rows(tables["vanishing"])
-    above = max(row["norm"] for row in gone if row["fraction"] > 1)
-    below = min(row["norm"] for row in gone if row["fraction"] < 1)
-    bent = {row["point"]: row for row in _rows(tables["landscape"])}
+    gone = tables["vanishing"].rows()
+    bent = {row["point"]: row for row in tables["landscape"].rows()}
     saddles = [bent[name] for name in ("origin", "rank 1", "rank 2")]
-    formula = max(abs(row["least"] - row["formula"]) for row in saddles)
-    frobenius = max(abs(row["least"] - row["frobenius"]) for row in saddles)
-    starts = _rows(tables["room"])
-    tight = [row for row in starts if row["start"] == "random" and row["dim"] < 3]
-    roomy = [row for row in starts if row["start"] == "random" and row["dim"] >= 3]
-    nudged = [row for row in starts if row["start"] == "nudged"]
-    stuck = max(
-        max(abs(row["least"] - row["saddle"]), abs(row["greatest"] - row["saddle"]))
-        for row in tight
-    )
-    swept = _rows(tables["norms"])
-    error_norms = max(row["error"] for row in swept)
-    without_n = min(abs(row["without_n"] / row["weight"] - 1) for row in swept)
-    walks = _rows(tables["symmetric"])
-    straight = [row for row in walks if row["start"] == "symmetric"]
-    crooked = [row for row in walks if row["start"] == "random"]
-    nets = {row["classifier"]: row for row in _rows(tables["fixed"])}
-    differences = _differences(tables["fixed"])
-    lost = nets["fixed, d = K, out of reach"]
+    starts = tables["room"].where(start="random").rows()
+    tight = [row for row in starts if row["dim"] < 3]
+    roomy = max(row["greatest"] for row in starts if row["dim"] >= 3)
+    stuck = max(abs(row[end] - row["saddle"]) for row in tight for end in ("least", "greatest"))
+    nudged = tables["room"].where(start="nudged")
+    swept = tables["norms"].rows()
+    straight = tables["symmetric"].where(start="symmetric")
+    crooked = tables["symmetric"].where(start="random")
+    difference = _differences(tables["fixed"])
+    (lost,) = tables["fixed"].where(classifier=LOST).rows()
     return (
-        Claim(
+        Claim.of(
             "Cross-entropy: 20 random starts end at the closed form's loss (relative error at most "
-            "1e-10) and at a simplex (cosines within 1e-3); the formula without n is wrong by 5 % "
-            "or more",
-            error["cross-entropy"] <= 1e-10
-            and deviation["cross-entropy"] <= 1e-3
-            and wrong["cross-entropy"] >= 0.05,
-            {"relative error": error["cross-entropy"], "cosine off": deviation["cross-entropy"]},
-            f"{ZHU} (simplex ETFs are the global minimisers); closed form: this course",
-            {"relative error without n": wrong["cross-entropy"]},
-            data=FREE,
-        ),
-        Claim(
-            "MSE: without a bias 20 starts end at an orthogonal frame, with a free bias at a "
-            "simplex (cosines within 1e-3), at the closed form's loss (1e-10); the two formulas, "
-            "exchanged, are wrong by 5 % or more",
-            max(error[case] for case in mse) <= 1e-10
-            and max(deviation[case] for case in mse) <= 1e-3
-            and min(wrong[case] for case in mse) >= 0.05,
+            "{0:e}) and at a simplex (cosines within {1:e}); the formula without n is wrong by "
+            "{2:%} or more",
             {
-                "relative error": max(error[case] for case in mse),
-                "cosine off": max(deviation[case] for case in mse),
+                "relative error": at_most(1e-10, error["cross-entropy"]),
+                "cosine off": at_most(1e-3, deviation["cross-entropy"]),
+            },
+            f"{ZHU} (simplex ETFs are the global minimisers); closed form: this course",
+            {"relative error without n": at_least(0.05, wrong["cross-entropy"])},
+            data=FREE,
+            fixed_data=True,
+        ),
+        Claim.of(
+            "MSE: without a bias 20 starts end at an orthogonal frame, with a free bias at a "
+            "simplex (cosines within {1:e}), at the closed form's loss ({0:e}); the two formulas, "
+            "exchanged, are wrong by {2:%} or more",
+            {
+                "relative error": at_most(1e-10, max(error[case] for case in mse)),
+                "cosine off": at_most(1e-3, max(deviation[case] for case in mse)),
             },
             f"{COURSE}; beside Tirer & Bruna 2022",
-            {"relative error, exchanged": min(wrong[case] for case in mse)},
+            {"relative error, exchanged": at_least(0.05, min(wrong[case] for case in mse))},
             data=FREE,
+            fixed_data=True,
         ),
-        Claim(
-            "From 1.01 times λ* = 1/(K√n) on the solver ends at zero (norm of W at most 1e-3); at "
-            "0.9 times and below it does not (at least 0.5)",
-            above <= 1e-3 and below >= 0.5,
-            {"largest norm above λ*": above},
+        Claim.of(
+            "From 1.01 times λ* = 1/(K√n) on the solver ends at zero (norm of W at most {0:e}); at "
+            "0.9 times and below it does not (at least {1})",
+            {
+                "largest norm above λ*": at_most(
+                    1e-3, max(row["norm"] for row in gone if row["fraction"] > 1)
+                )
+            },
             COURSE,
-            {"least norm below λ*": below},
+            {
+                "least norm below λ*": at_least(
+                    0.5, min(row["norm"] for row in gone if row["fraction"] < 1)
+                )
+            },
             data=FREE,
+            fixed_data=True,
         ),
-        Claim(
-            "Squared norms of W and H follow the formula within 0.1 % over four decades of λ and "
-            "three ratios λ_W/λ_H; without n the formula is wrong by 10 % or more throughout",
-            error_norms <= 1e-3 and without_n >= 0.1,
-            {"worst relative error": error_norms},
+        Claim.of(
+            "Squared norms of W and H follow the formula within {0:%} over four decades of λ and "
+            "three ratios λ_W/λ_H; without n the formula is wrong by {1:%} or more throughout",
+            {"worst relative error": at_most(1e-3, max(row["error"] for row in swept))},
             f"{ZHU} (norms, as recalled); formula: this course",
-            {"least error without n": without_n},
+            {
+                "least error without n": at_least(
+                    0.1, min(abs(row["without_n"] / row["weight"] - 1) for row in swept)
+                )
+            },
             data=FREE,
+            fixed_data=True,
         ),
-        Claim(
+        Claim.of(
             "The Hessian has an eigenvalue of −0.001 or less at the origin and at the critical "
             "points of rank 1 and 2, and none below −1e-8 at the optimum",
-            max(row["least"] for row in saddles) <= -1e-3 and bent["optimum"]["least"] >= -1e-8,
             {f"least, {row['point']}": row["least"] for row in saddles},
             f"{ZHU} (all other critical points are strict saddles)",
-            {"least, optimum": bent["optimum"]["least"]},
+            {"least, optimum": at_least(-1e-8, bent["optimum"]["least"])},
+            also={"each saddle": every(at_most(-1e-3, row["least"]) for row in saddles)},
             data=FREE,
+            fixed_data=True,
         ),
-        Claim(
+        Claim.of(
             "At those saddles the least eigenvalue is λ − ‖G‖₂, G the gradient in the logits, "
-            "within 1e-6; with the Frobenius norm it is off by 0.01 or more",
-            formula <= 1e-6 and frobenius >= 0.01,
-            {"largest difference": formula},
-            "This course: an eigenvalue by proof in chapter 4; that it is the least, measured",
-            {"with the Frobenius norm": frobenius},
-            data=FREE,
-        ),
-        Claim(
-            "With d = 1 and d = 2 all 20 starts end exactly where the full model has its saddle of "
-            "that rank (within 1e-6), at least 0.03 above the optimum; with d = 3 and 8 all reach "
-            "it (1e-9)",
-            stuck <= 1e-6
-            and min(row["least"] for row in tight) >= 0.03
-            and max(row["greatest"] for row in roomy) <= 1e-9,
-            {"distance from the saddle's loss": stuck},
-            MEASURED,
-            {"gap with room": max(row["greatest"] for row in roomy)},
-            data=FREE,
-        ),
-        Claim(
-            "A nudge of 1e-3 off the origin or off the saddles of rank 1 and 2 is enough to reach "
-            "the optimum (1e-9); without it the gap stays above 0.03",
-            max(row["greatest"] for row in nudged) <= 1e-9
-            and min(row["saddle"] for row in nudged) >= 0.03,
-            {"gap after a nudge": max(row["greatest"] for row in nudged)},
-            f"{ZHU} (strict saddles can be escaped)",
-            {"gap without": min(row["saddle"] for row in nudged)},
-            data=FREE,
-        ),
-        Claim(
-            "Gradient descent from a small simplex stays symmetric to 1e-12 at every step and "
-            "reaches the optimum (gap 1e-6); from a small random start it is 0.1 or more off on "
-            "the way",
-            max(row["deviation"] for row in straight) <= 1e-12
-            and straight[-1]["gap"] <= 1e-6
-            and max(row["deviation"] for row in crooked) >= 0.1,
+            "within {0:e}; with the Frobenius norm it is off by {1} or more",
             {
-                "largest deviation": max(row["deviation"] for row in straight),
-                "gap at the end": straight[-1]["gap"],
+                "largest difference": at_most(
+                    1e-6, max(abs(row["least"] - row["formula"]) for row in saddles)
+                )
+            },
+            "This course: an eigenvalue by proof in chapter 4; that it is the least, measured",
+            {
+                "with the Frobenius norm": at_least(
+                    0.01, max(abs(row["least"] - row["frobenius"]) for row in saddles)
+                )
+            },
+            data=FREE,
+            fixed_data=True,
+        ),
+        Claim.of(
+            "With d = 1 and d = 2 all 20 starts end exactly where the full model has its saddle of "
+            "that rank (within {0:e}), at least {2} above the optimum; with d = 3 and 8 all reach "
+            "it ({1:e})",
+            {"distance from the saddle's loss": at_most(1e-6, stuck)},
+            MEASURED,
+            {"gap with room": at_most(1e-9, roomy)},
+            also={"gap without room": at_least(0.03, min(row["least"] for row in tight))},
+            data=FREE,
+            fixed_data=True,
+        ),
+        Claim.of(
+            "A nudge of 1e-3 off the origin or off the saddles of rank 1 and 2 is enough to reach "
+            "the optimum ({0:e}); without it the gap stays above {1}",
+            {"gap after a nudge": at_most(1e-9, max(nudged["greatest"]))},
+            f"{ZHU} (strict saddles can be escaped)",
+            {"gap without": at_least(0.03, min(nudged["saddle"]))},
+            data=FREE,
+            fixed_data=True,
+        ),
+        Claim.of(
+            "Gradient descent from a small simplex stays symmetric to {0:e} at every step and "
+            "reaches the optimum (gap {1:e}); from a small random start it is {2} or more off on "
+            "the way",
+            {
+                "largest deviation": at_most(1e-12, max(straight["deviation"])),
+                "gap at the end": at_most(1e-6, straight.last["gap"]),
             },
             f"{COURSE}; for MSE and gradient flow, Mixon, Parshall, Pi 2020",
-            {"from a random start": max(row["deviation"] for row in crooked)},
+            {"from a random start": at_least(0.1, max(crooked["deviation"]))},
             data=FREE,
+            fixed_data=True,
         ),
-        Claim(
-            "A fixed simplex with d = 64 loses at most 1.5 % test accuracy on one seed; with d = K "
+        Claim.of(
+            "A fixed simplex with d = 64 loses at most {0} % test accuracy on one seed; with d = K "
             "after a ReLU, a simplex with a class out of reach never predicts some class and "
-            "loses 5 % or more",
-            differences["fixed"] >= -1.5
-            and differences["fixed, d = K, out of reach"] <= -5
-            and lost["never_predicted"] >= 1,
-            {"difference in %, d = 64": differences["fixed"]},
+            "loses {1} % or more",
+            {"difference in %, d = 64": difference["fixed"]},
             f"{ZHU} (a fixed simplex as classifier); the failure: this course",
-            {"difference in %, out of reach": differences["fixed, d = K, out of reach"]},
+            {"difference in %, out of reach": difference[LOST]},
+            also={
+                "loss in %, d = 64": at_most(1.5, -difference["fixed"]),
+                "loss in %, out of reach": at_least(5, -difference[LOST]),
+                "classes never predicted": at_least(1, lost["never_predicted"]),
+            },
         ),
     )
 
@@ -562,28 +596,31 @@ def claims_over_seeds(runs: Sequence[Table]) -> tuple[Claim, ...]:
     """What several seeds of `fixed` assert together; meant for the five recorded ones."""
     differences = [_differences(run) for run in runs]
     average = {name: mean(each[name] for each in differences) for name in differences[0]}
-    worst = max(abs(each["fixed"]) for each in differences)
-    lost = "fixed, d = K, out of reach"
     return (
-        Claim(
+        Claim.of(
             f"Over {len(runs)} seeds a fixed simplex with d = 64 changes test accuracy by at most "
-            "1 % on average and 1.5 % in each; one with a class out of reach loses 5 % or more in "
-            "each",
-            abs(average["fixed"]) <= 1
-            and worst <= 1.5
-            and max(each[lost] for each in differences) <= -5,
-            {"mean difference in %": average["fixed"], "largest": worst},
+            "{1} % on average and {0} % in each; one with a class out of reach loses {2} % or more "
+            "in each",
+            {
+                "mean difference in %": average["fixed"],
+                "largest": at_most(1.5, max(abs(each["fixed"]) for each in differences)),
+            },
             f"{ZHU} (a fixed simplex as classifier); the failure: this course",
-            {"mean difference in %, out of reach": average[lost]},
+            {"mean difference in %, out of reach": average[LOST]},
+            also={
+                "size of the mean": at_most(1, abs(average["fixed"])),
+                "least loss in %, out of reach": at_least(
+                    5, min(-each[LOST] for each in differences)
+                ),
+            },
         ),
     )
 
 
 def _differences(table: Table) -> dict[str, float]:
     """Test accuracy of each network minus that of the trained classifier, in percent."""
-    trained = table["accuracy"][table["classifier"].index("trained")]
-    pairs = zip(table["classifier"], table["accuracy"], strict=True)
-    return {name: 100 * (accuracy - trained) for name, accuracy in pairs}
+    (trained,) = table.where(classifier="trained")["accuracy"]
+    return {row["classifier"]: 100 * (row["accuracy"] - trained) for row in table.rows()}
 
 
 def _starts(model: UFM, *, seed: int) -> list[Point]:
@@ -596,12 +633,3 @@ def _loss(model: UFM, point: Point) -> float:
 
 def _relative(value: float, truth: float) -> float:
     return abs(value - truth) / abs(truth)
-
-
-def _append(table: Table, row: Sequence[object]) -> None:
-    for column, value in zip(table.values(), row, strict=True):
-        column.append(value)
-
-
-def _rows(table: Table) -> list[dict]:
-    return [dict(zip(table, row, strict=True)) for row in zip(*table.values(), strict=True)]
