@@ -105,9 +105,10 @@ class Claim:
 
         Args:
             text: the statement, with a field for each threshold that it says: `{0}` is that of the
-                first comparison, counted through `measured`, `control` and `also`. `{0:%}` says 0.2
-                as "20 %", `{0:+%}` 1.2 as "20 %", `{0:words}` as "a fifth", `{0:e}` 0.001 as
-                "1e-3", `{0:.}` 0.35 as ".35"; `{0.low}` and `{0.high}` are the ends of `between`.
+                first comparison, counted through `measured`, `control` and `also`. 0.2 is said as
+                "20 %" by `{0:%}` and as "a fifth" by `{0:words}`, 1.2 and 0.8 as "20 %" by `{0:+%}`
+                and `{0:-%}`, 0.001 as "1e-3" by `{0:e}`, 0.35 as ".35" by `{0:.}`; `{0.low}` and
+                `{0.high}` are the ends of `between`.
             measured: by name: a comparison, or a number that is only shown.
             source: as in `Claim`.
             control: as `measured`, where the condition is broken.

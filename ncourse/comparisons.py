@@ -255,7 +255,7 @@ class Said:
         match form:
             case "%":
                 return f"{100 * number:.6g} %"
-            case "+%":  # 1.25 is "25 %" more
+            case "+%" | "-%":  # 1.25 is "25 %" more, 0.8 "20 %" less
                 return f"{100 * abs(number - 1):.6g} %"
             case "words":
                 if number not in WORDS:

@@ -21,8 +21,13 @@ ROOT = Path(__file__).parents[1]
 RECORDED = ROOT / "notebooks" / "recorded"
 LEAST = 0.2
 
-# What is nearer to failing, and why that is no weakness of the experiment.
-NEAR: dict[tuple[str, str, str], str] = {}  # (paper, claim, comparison) -> reason
+# What is nearer to failing, and why that is no weakness of the experiment: paper, beginning of the
+# claim, comparison.
+NEAR = {
+    ("tirer2022", "Definitions disagree", "least fall from epoch 5 to 30"): (
+        "a direction: between epochs 5 and 30 all six numbers fall, VCI least, by 18 to 21 %"
+    ),
+}
 
 
 def kind(claim: Claim) -> str:
@@ -81,10 +86,16 @@ def test_margins_of_every_claim_are_20_percent_on_every_recorded_seed(paper: str
                 where = (one.margin, seed, one.name)
                 least[made.text] = min(least.get(made.text, where), where)
                 if one.margin < LEAST:
-                    near.add((paper, kind(made), one.name))
+                    near.add((made.text, one.name))
     for text, (far, seed, name) in sorted(least.items(), key=lambda item: item[1]):
         print(f"{far:9.2f}  {seed:9}  {paper}: {text}\n{'':22}{name}")
-    assert near == {key for key in NEAR if key[0] == paper}
+    expected = {key[1:] for key in NEAR if key[0] == paper}
+    found = {
+        (start, name)
+        for text, name in near
+        for start in [next((s for s, n in expected if text.startswith(s) and n == name), text)]
+    }
+    assert found == expected
 
 
 @pytest.mark.parametrize("paper", papers.names())

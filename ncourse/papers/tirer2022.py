@@ -15,13 +15,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from statistics import mean
-from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from ncourse.claims import Claim, Outcome, Table
+from ncourse.claims import Claim
+from ncourse.comparisons import above, at_least, at_most, below, over, proved
 from ncourse.data import Dataset, digits
 from ncourse.metrics import (
     CONVENTIONS,
@@ -33,7 +33,9 @@ from ncourse.metrics import (
     variability_collapse_index,
 )
 from ncourse.models import MLP
+from ncourse.papers import Asked, declared
 from ncourse.simplex import simplex_etf
+from ncourse.tables import Table
 from ncourse.training import Features, fit
 
 __all__ = [
@@ -63,6 +65,7 @@ MADE = "vectors made for the purpose; no data set"
 MEASURED = "This course, measured"
 EPOCHS = 30
 RATIO = 20.0  # of the largest class to the smallest
+SAME = 1 + 1e-9  # greatest over least of what is one and the same number
 
 
 # Data on which each number is known ---------------------------------------------------------------
@@ -139,17 +142,24 @@ def dials() -> Table:
     Returns:
         Columns dial, amount, known, nc1, nc2, nc3, nc4; nc2 is `nc2_equiangular`.
     """
-    table: Table = {key: [] for key in ("dial", "amount", "known", "nc1", "nc2", "nc3", "nc4")}
+    rows = []
     for name in (*DIALS, "shape, W left behind"):
         for amount in (0.0, 0.25, 0.5, 0.75, 1.0):
             own = name.split(",")[0]
             state = dial(own, amount, follow=name in DIALS)
             report = measure(state.features, state.labels, state.weight, state.bias)
-            read = (report.nc1, report.nc2_equiangular, report.nc3, report.nc4)
-            row = (name, amount, known(own, amount), *read)
-            for key, value in zip(table, row, strict=True):
-                table[key].append(value)
-    return table
+            rows.append(
+                {
+                    "dial": name,
+                    "amount": amount,
+                    "known": known(own, amount),
+                    "nc1": report.nc1,
+                    "nc2": report.nc2_equiangular,
+                    "nc3": report.nc3,
+                    "nc4": report.nc4,
+                }
+            )
+    return Table.of(rows)
 
 
 # One network --------------------------------------------------------------------------------------
@@ -221,18 +231,16 @@ def networks(passes: Mapping[int, Features], narrow: Features, *, num_classes: i
         "thinned": (final.features[kept], final.labels[kept]),
         "d = 32": (narrow.features, narrow.labels),
     }
-    keys = ("network", "convention", "nc1", *DEFINITIONS, "vci", "split")
-    table: Table = {key: [] for key in keys}
+    keys = ("nc1", *DEFINITIONS, "vci", "split")
+    rows = []
     for name, (features, labels) in states.items():
         vci = variability_collapse_index(features, labels)
         for convention in CONVENTIONS:
             report = measure(features, labels, None, convention=convention, num_classes=num_classes)
-            row = report.as_dict() | {"vci": vci, "split": _split(features, labels, report)}
-            table["network"].append(name)
-            table["convention"].append(convention)
-            for key in keys[2:]:
-                table[key].append(row[key])
-    return table
+            read = report.as_dict() | {"vci": vci, "split": _split(features, labels, report)}
+            row = {"network": name, "convention": convention}
+            rows.append(row | {key: read[key] for key in keys})
+    return Table.of(rows)
 
 
 def _split(features: Tensor, labels: Tensor, report: CollapseReport) -> float:
@@ -247,7 +255,7 @@ def imbalance(final: Features, *, num_classes: int) -> Table:
     Returns:
         Columns ratio, convention, pinv_trace, trace_ratio.
     """
-    table: Table = {"ratio": [], "convention": [], "pinv_trace": [], "trace_ratio": []}
+    rows = []
     for ratio in (1.0, 2.0, 3.0, 5.0, 7.0, 10.0, 14.0, 20.0):
         kept = tail(final.labels, ratio=ratio)
         for convention in CONVENTIONS:
@@ -255,11 +263,9 @@ def imbalance(final: Features, *, num_classes: int) -> Table:
                 final.features[kept], final.labels[kept], None,
                 convention=convention, num_classes=num_classes,
             )  # fmt: skip
-            table["ratio"].append(ratio)
-            table["convention"].append(convention)
-            table["pinv_trace"].append(report.pinv_trace)
-            table["trace_ratio"].append(report.trace_ratio)
-    return table
+            read = {"pinv_trace": report.pinv_trace, "trace_ratio": report.trace_ratio}
+            rows.append({"ratio": ratio, "convention": convention, **read})
+    return Table.of(rows)
 
 
 def layers(model: MLP, dataset: Dataset) -> Table:
@@ -276,10 +282,10 @@ def layers(model: MLP, dataset: Dataset) -> Table:
             if isinstance(module, nn.ReLU):
                 outputs[f"layer {len(outputs)}"] = x
     reports = measure_layers(outputs, dataset.labels, num_classes=dataset.num_classes)
-    table: Table = {"layer": list(reports)}
-    for key in DEFINITIONS:
-        table[key] = [getattr(report, key) for report in reports.values()]
-    return table
+    return Table.of(
+        {"layer": layer, **{key: getattr(report, key) for key in DEFINITIONS}}
+        for layer, report in reports.items()
+    )
 
 
 def stretched(final: Features) -> Table:
@@ -295,17 +301,17 @@ def stretched(final: Features) -> Table:
     centred, means = _centred(features, final.labels)
     seen = torch.linalg.svd(means - means.mean(0), full_matrices=False).Vh[: len(means) - 1]
     widest = torch.linalg.svd(centred - centred @ seen.T @ seen, full_matrices=False).Vh[:1]
-    table: Table = {"measure": ["vci", *DEFINITIONS]}
+    columns = {"measure": ["vci", *DEFINITIONS]}
     for column, given in (
         ("before", features),
         ("after", features + 2 * features @ widest.T @ widest),
     ):
         report = measure(given, final.labels, None, num_classes=int(final.labels.max()) + 1)
-        table[column] = [
+        columns[column] = [
             variability_collapse_index(given, final.labels),
             *(getattr(report, key) for key in DEFINITIONS),
         ]
-    return table
+    return Table(columns)
 
 
 def simplex_factor(final: Features, *, seed: int) -> Table:
@@ -319,15 +325,14 @@ def simplex_factor(final: Features, *, seed: int) -> Table:
     count, dim = means.shape
     generator = torch.Generator().manual_seed(seed)
     vertices = simplex_etf(count, dim, generator=generator, dtype=torch.float64)
-    table: Table = {"means": ["network", "simplex"], "factor": []}
-    for corners in (means - means.mean(0), vertices):
+    rows = []
+    for name, corners in (("network", means - means.mean(0)), ("simplex", vertices)):
         directions = torch.linalg.svd(corners, full_matrices=False).Vh[: count - 1]
         share = (centred @ directions.T).square().sum() / centred.square().sum()
         report = measure(corners[final.labels] + centred, final.labels, None, num_classes=count)
-        table["factor"].append(
-            report.pinv_trace / ((count - 1) * share.item() * report.trace_ratio)
-        )
-    return table
+        factor = report.pinv_trace / ((count - 1) * share.item() * report.trace_ratio)
+        rows.append({"means": name, "factor": factor})
+    return Table.of(rows)
 
 
 def stream(final: Features, *, num_classes: int) -> Table:
@@ -348,12 +353,14 @@ def stream(final: Features, *, num_classes: int) -> Table:
         measure(features[rows], labels[rows], None, num_classes=num_classes)
         for rows in stratified(labels, per_class=10)
     ]
-    return {
-        "field": list(fields),
-        "whole": [getattr(whole, key) for key in fields],
-        "stream": [getattr(streamed, key) for key in fields],
-        "batches": [sum(getattr(part, key) for part in parts) / len(parts) for key in fields],
-    }
+    return Table(
+        {
+            "field": list(fields),
+            "whole": [getattr(whole, key) for key in fields],
+            "stream": [getattr(streamed, key) for key in fields],
+            "batches": [sum(getattr(part, key) for part in parts) / len(parts) for key in fields],
+        }
+    )
 
 
 def stratified(labels: Tensor, *, per_class: int) -> list[Int[Tensor, " batch"]]:
@@ -381,15 +388,16 @@ def spreads(*, seed: int, draws: int = 10) -> Table:
         two_pass (subtract class means, then square; both in float32) and measure; and value, what
         one_pass reads in the first draw, over the truth.
     """
-    table: Table = {"spread": [], "value": [], "one_pass": [], "two_pass": [], "measure": []}
+    rows = []
     for exponent in range(6):
         spread = 10.0**-exponent
         drawn = [_readings(spread, seed=draws * seed + draw) for draw in range(draws)]
-        table["spread"].append(spread)
-        table["value"].append(drawn[0]["one_pass"])
-        for key in ("one_pass", "two_pass", "measure"):
-            table[key].append(mean(abs(readings[key] - 1) for readings in drawn))
-    return table
+        errors = {
+            key: mean(abs(readings[key] - 1) for readings in drawn)
+            for key in ("one_pass", "two_pass", "measure")
+        }
+        rows.append({"spread": spread, "value": drawn[0]["one_pass"], **errors})
+    return Table.of(rows)
 
 
 def _readings(spread: float, *, seed: int) -> dict[str, float]:
@@ -418,7 +426,7 @@ def inverses(*, seed: int, draws: int = 20) -> Table:
         Columns span, draw; default (torch's pinv of S_B), generous (its cut-off at 1e-8 of the
         largest eigenvalue), measure: each divided by the truth.
     """
-    table: Table = {key: [] for key in ("span", "draw", "default", "generous", "measure")}
+    rows = []
     for span in (10.0, 1000.0):
         norms = span ** -(torch.arange(10) / 9)
         for draw in range(draws):
@@ -434,11 +442,9 @@ def inverses(*, seed: int, draws: int = 20) -> Table:
                 "generous": (within @ torch.linalg.pinv(between, rtol=1e-8)).trace().item(),
                 "measure": measure(features, labels, None, num_classes=10).pinv_trace,
             }
-            table["span"].append(span)
-            table["draw"].append(draw)
-            for key, value in read.items():
-                table[key].append(value / truth)
-    return table
+            over_truth = {key: value / truth for key, value in read.items()}
+            rows.append({"span": span, "draw": draw, **over_truth})
+    return Table.of(rows)
 
 
 def _clouds(norms: Tensor, spread: float, *, offset: float, seed: int) -> tuple[Tensor, Tensor]:
@@ -479,43 +485,47 @@ def duality(*, seed: int) -> Table:
     generator = torch.Generator().manual_seed(seed)
     simplex = simplex_etf(10, 32, generator=generator, dtype=torch.float64)
     push = torch.randn(10, 32, generator=generator, dtype=torch.float64) / math.sqrt(32)
-    keys = ("unevenness", "nc2_structure", "nc3", "nc3_structure", "angle")
-    table: Table = {key: [] for key in keys}
+    rows = []
     for unevenness in (0.0, 0.125, 0.25, 0.5, 1.0, 2.0):
         means = simplex + unevenness * (push - push.mean(0))
         weight = torch.linalg.pinv(means).T
         report = measure(means, torch.arange(10), weight)
-        angle = principal_angles(means, weight).max().rad2deg().item()
-        row = (unevenness, report.nc2_structure, report.nc3, report.nc3_structure, angle)
-        for key, value in zip(keys, row, strict=True):
-            table[key].append(value)
-    return table
+        rows.append(
+            {
+                "unevenness": unevenness,
+                "nc2_structure": report.nc2_structure,
+                "nc3": report.nc3,
+                "nc3_structure": report.nc3_structure,
+                "angle": principal_angles(means, weight).max().rad2deg().item(),
+            }
+        )
+    return Table.of(rows)
 
 
 # The experiment -----------------------------------------------------------------------------------
 
 
-def experiment(scale: str = "laptop", *, seed: int = 0, data: Dataset | None = None) -> Outcome:
+@declared(
+    scales={"laptop": "a few seconds"},
+    data=lambda scale, seed: digits(),
+    needs={"classes": 2, "training samples": 10},
+    resumable=True,
+)
+def experiment(dataset: Dataset, asked: Asked) -> dict[str, Table]:
     """One network under all definitions, and the arithmetic of each: one seed.
 
-    Args:
-        scale: only "laptop"; it takes a few seconds.
-        seed: of samples, weights and random clouds.
-        data: what the two networks train on; digits if None. Thresholds belong to digits, so on
-            other data the claims are reported and do not raise.
+    The data are what the two networks train on.
 
     Returns:
         An `Outcome` with the tables "dials", "networks", "imbalance", "layers", "stretched",
         "simplex factor", "spreads", "inverses", "duality", "stream".
     """
-    if scale != "laptop":
-        raise ValueError(f"scale is {scale!r}; this experiment has only 'laptop'")
-    dataset = digits() if data is None else data
+    seed = asked.seed
     equal = equal_classes(dataset, seed=seed)
     model, passes = train(equal, seed=seed)
     _, narrow = train(equal, seed=seed, width=32)
     final, count = passes[EPOCHS], dataset.num_classes
-    tables = {
+    return {
         "dials": dials(),
         "networks": networks(passes, narrow[EPOCHS], num_classes=count),
         "imbalance": imbalance(final, num_classes=count),
@@ -527,8 +537,6 @@ def experiment(scale: str = "laptop", *, seed: int = 0, data: Dataset | None = N
         "duality": duality(seed=seed),
         "stream": stream(final, num_classes=count),
     }
-    outcome = Outcome("tirer2022", scale, seed, dataset.card, claims(tables), tables)
-    return outcome if data is None else outcome.reported()
 
 
 def equal_classes(dataset: Dataset, *, seed: int) -> Dataset:
@@ -539,153 +547,167 @@ def equal_classes(dataset: Dataset, *, seed: int) -> Dataset:
 def claims(tables: Mapping[str, Table]) -> tuple[Claim, ...]:
     """What the tables of `experiment` assert; a pure function, so that false runs can be tried."""
     own, others, left_behind = _dial_errors(tables["dials"])
-    equal = _rows(tables["networks"], "d = 256")
-    thin = _rows(tables["networks"], "thinned")
-    early = _rows(tables["networks"], "d = 256, epoch 5")
-    narrow = _rows(tables["networks"], "d = 32")
+    networks = tables["networks"]
+    equal, thin = networks.where(network="d = 256"), networks.where(network="thinned")
+    early, narrow = networks.where(network="d = 256, epoch 5"), networks.where(network="d = 32")
     nc1 = sorted(equal["nc1"])
-    apart = min(b / a for a, b in pairwise(nc1))
-    order = {key: _over(narrow[key][0], equal[key][0]) for key in (*DEFINITIONS, "vci")}
-    ratios = max(order[key] for key in DEFINITIONS)
-    falls = min(_over(early[key][0], equal[key][0]) for key in order)
-    wu = thin["convention"].index("wu")
-    split_others = min(value for row, value in enumerate(thin["split"]) if row != wu)
-    stretch = {
-        key: abs(_over(after, before) - 1)
-        for key, before, after in zip(*tables["stretched"].values(), strict=True)
-    }
-    factor = dict(zip(*tables["simplex factor"].values(), strict=True))
-    float32 = tables["spreads"]
-    wide, small = float32["spread"].index(0.1), float32["spread"].index(1e-4)
-    accurate = max(float32["measure"])
-    far, near = _inverses(tables["inverses"], 1000.0), _inverses(tables["inverses"], 10.0)
+    step = min(b / a for a, b in pairwise(nc1))
+    order = {key: over(narrow[key][0], equal[key][0]) for key in (*DEFINITIONS, "vci")}
+    widest = max(_range(equal[key]) for key in DEFINITIONS)
+    split = {row["convention"]: row["split"] for row in thin.rows()}
+    stretched = {row["measure"]: row for row in tables["stretched"].rows()}
+    vci = stretched["vci"]
+    stretch = {name: abs(over(row["after"], row["before"]) - 1) for name, row in stretched.items()}
+    factor = {row["means"]: row["factor"] for row in tables["simplex factor"].rows()}
+    float32 = {row["spread"]: row for row in tables["spreads"].rows()}
+    far, near = (tables["inverses"].where(span=span) for span in (1000.0, 10.0))
+    default = max(abs(value - 1) for value in near["default"])
     measured = max(abs(value - 1) for value in (*far["measure"], *near["measure"]))
     zero = tables["duality"]
     streamed = tables["stream"]
-    drift = _greatest_error(streamed["stream"], streamed["whole"])
-    batches = abs(streamed["batches"][0] / streamed["whole"][0] - 1)
     return (
-        Claim(
-            "Each dial moves its own of NC1 to NC4 to the value worked out by hand, within 1e-9, "
-            "and leaves the others within 1e-12 of 0; a stretched triangle whose classifier stays "
-            "behind moves NC3 as well, by more than 0.05",
-            own <= 1e-9 and others <= 1e-12 and left_behind > 0.05,
-            {"largest error of the own metric": own, "largest of the others": others},
+        Claim.of(
+            "Each dial moves its own of NC1 to NC4 to the value worked out by hand, within {0:e}, "
+            "and leaves the others within {1:e} of 0; a stretched triangle whose classifier stays "
+            "behind moves NC3 as well, by more than {2}",
+            {
+                "largest error of the own metric": at_most(1e-9, own),
+                "largest of the others": at_most(1e-12, others),
+            },
             PAPYAN,
-            {"NC3, classifier left behind": left_behind},
+            {"NC3, classifier left behind": above(0.05, left_behind)},
             data=MADE,
+            fixed_data=True,
         ),
-        Claim(
-            "One network has four different NC1s: each is at least 10 % above the next, the "
-            "greatest at least 5 times the least. One and the same formula gives one number under "
-            "all four conventions, within 1e-9, because classes are equal",
-            apart >= 1.1 and nc1[-1] >= 5 * nc1[0] and _range(equal["pinv_trace"]) <= 1 + 1e-9,
-            {"greatest over least": nc1[-1] / nc1[0], "least step": apart},
+        Claim.of(
+            "One network has four different NC1s: each is at least {2:+%} above the next, the "
+            "greatest at least {0} times the least. One and the same formula gives one number "
+            "under all four conventions, within 1e-9, because classes are equal",
+            {
+                "greatest over least": at_least(5, nc1[-1] / nc1[0]),
+                "least step": step,
+            },
             NC1,
-            {"tr(Σ_W Σ_B⁺), greatest over least": _range(equal["pinv_trace"])},
+            {
+                "tr(Σ_W Σ_B⁺), greatest over least": proved(
+                    at_most(SAME, _range(equal["pinv_trace"]))
+                )
+            },
+            also={"step": at_least(1.1, step)},
         ),
-        Claim(
+        Claim.of(
             "With unequal classes one and the same formula differs too: from the features of that "
             "network, thinned to a 20:1 tail, the conventions make tr(Σ_W Σ_B⁺) differ at least "
-            "1.5-fold and tr Σ_W / tr Σ_B by at least 5 %; with equal classes by less than 1e-9",
-            _range(thin["pinv_trace"]) >= 1.5
-            and _range(thin["trace_ratio"]) >= 1.05
-            and max(_range(equal[key]) for key in DEFINITIONS) <= 1 + 1e-9,
+            "{0}-fold and tr Σ_W / tr Σ_B by at least {1:+%}; with equal classes by less than 1e-9",
             {
-                "tr(Σ_W Σ_B⁺), greatest over least": _range(thin["pinv_trace"]),
-                "tr Σ_W / tr Σ_B": _range(thin["trace_ratio"]),
+                "tr(Σ_W Σ_B⁺), greatest over least": at_least(1.5, _range(thin["pinv_trace"])),
+                "tr Σ_W / tr Σ_B": at_least(1.05, _range(thin["trace_ratio"])),
             },
             MEASURED,
-            {"any of them, equal classes": max(_range(equal[key]) for key in DEFINITIONS)},
+            {"any of them, equal classes": proved(at_most(SAME, widest))},
         ),
-        Claim(
+        Claim.of(
             "Definitions disagree about which of two networks has collapsed further: with 32 in "
-            "place of 256 features all five ratios are at least 20 % lower and VCI at least 20 % "
-            "higher. Between epochs 5 and 30 of one network all six fall",
-            ratios <= 0.8 and order["vci"] >= 1.2 and falls > 1,
-            {"32 over 256 features, largest ratio": ratios, "VCI": order["vci"]},
+            "place of 256 features all five ratios are at least {0:-%} lower and VCI at least "
+            "{1:+%} higher. Between epochs 5 and 30 of one network all six fall",
+            {
+                "32 over 256 features, largest ratio": at_most(
+                    0.8, max(order[key] for key in DEFINITIONS), natural="rate"
+                ),
+                "VCI": at_least(1.2, order["vci"]),
+            },
             MEASURED,
-            {"least fall from epoch 5 to 30": falls},
+            {
+                "least fall from epoch 5 to 30": above(
+                    1, min(over(early[key][0], equal[key][0]) for key in order)
+                )
+            },
         ),
-        Claim(
-            "Σ_T = Σ_W + Σ_B (traces, within 1e-6) with weights n_c/N around the mean of all "
-            "samples; with any other convention the traces are off by at least 0.5 %",
-            thin["split"][wu] <= 1e-6 and split_others >= 0.005,
-            {"off by, weights n_c/N": thin["split"][wu]},
+        Claim.of(
+            "Σ_T = Σ_W + Σ_B (traces, within {0:e}) with weights n_c/N around the mean of all "
+            "samples; with any other convention the traces are off by at least {1:%}",
+            {"off by, weights n_c/N": proved(at_most(1e-6, split["wu"]))},
             COURSE,
-            {"least, other conventions": split_others},
+            {
+                "least, other conventions": at_least(
+                    0.005, min(value for name, value in split.items() if name != "wu")
+                )
+            },
         ),
-        Claim(
-            "At a simplex tr(Σ_W Σ_B⁺) is (K−1) φ times tr Σ_W / tr Σ_B, within 1e-9; with the "
-            "same spread around the network's own means it is at least 2 % more",
-            abs(factor["simplex"] - 1) <= 1e-9 and factor["network"] >= 1.02,
+        Claim.of(
+            "At a simplex tr(Σ_W Σ_B⁺) is (K−1) φ times tr Σ_W / tr Σ_B, within {1:e}; with the "
+            "same spread around the network's own means it is at least {0:+%} more",
             {"quotient at a simplex": factor["simplex"]},
             COURSE,
-            {"at the network's means": factor["network"]},
+            {"at the network's means": at_least(1.02, factor["network"])},
+            also={"off 1 at a simplex": proved(at_most(1e-9, abs(factor["simplex"] - 1)))},
         ),
-        Claim(
-            "Stretching one direction orthogonal to the means 3-fold leaves VCI within 1e-6 and "
-            "moves tr Σ_W / tr Σ_B by more than 20 %",
-            stretch["vci"] <= 1e-6 and stretch["trace_ratio"] > 0.2,
+        Claim.of(
+            "Stretching one direction orthogonal to the means 3-fold leaves VCI within {1:e} and "
+            "moves tr Σ_W / tr Σ_B by more than {0:%}",
             {"VCI moves by the fraction": stretch["vci"]},
             "Xu and Liu 2023 (VCI); this course, measured",
-            {"tr Σ_W / tr Σ_B": stretch["trace_ratio"]},
+            {"tr Σ_W / tr Σ_B": above(0.2, stretch["trace_ratio"])},
+            also={"VCI moves by": proved(at_most(1e-6, abs(vci["after"] - vci["before"])))},
         ),
-        Claim(
+        Claim.of(
             "In float32 the one-pass variance is wrong, in the mean of 10 draws, by at least its "
-            "own size at spread 1e-4 around mean 5; at 0.1 by less than 1 %, and `measure` is "
-            "within 1e-6 at all spreads",
-            float32["one_pass"][small] >= 1
-            and float32["one_pass"][wide] < 0.01
-            and accurate <= 1e-6,
-            {"one pass, relative error at 1e-4": float32["one_pass"][small]},
+            "own size at spread 1e-4 around mean 5; at 0.1 by less than {1:%}, and `measure` is "
+            "within {2:e} at all spreads",
+            {"one pass, relative error at 1e-4": at_least(1, float32[1e-4]["one_pass"])},
             MEASURED,
-            {"one pass at 0.1": float32["one_pass"][wide], "measure, largest": accurate},
-            data=MADE,
-        ),
-        Claim(
-            "A pseudo-inverse of Σ_B in float32 loses at least half of NC1 in each of 20 draws "
-            "when the norms of the means span a factor of 1,000, and with a smaller cut-off NC1 "
-            "comes out negative in at least one; when they span 10 the default is within 1e-4, "
-            "and `measure` is within 1e-6 throughout",
-            max(far["default"]) <= 0.5
-            and min(far["generous"]) < 0
-            and max(abs(value - 1) for value in near["default"]) <= 1e-4
-            and measured <= 1e-6,
             {
-                "default, most of the true value": max(far["default"]),
-                "smaller cut-off, least": min(far["generous"]),
+                "one pass at 0.1": below(0.01, float32[0.1]["one_pass"]),
+                "measure, largest": at_most(1e-6, max(tables["spreads"]["measure"])),
+            },
+            data=MADE,
+            fixed_data=True,
+        ),
+        Claim.of(
+            "A pseudo-inverse of Σ_B in float32 loses at least {0:words} of NC1 in each of 20 "
+            "draws when the norms of the means span a factor of 1,000, and with a smaller cut-off "
+            "NC1 comes out negative in at least one; when they span 10 the default is within "
+            "{2:e}, and `measure` is within {3:e} throughout",
+            {
+                "default, most of the true value": at_most(1 / 2, max(far["default"])),
+                "smaller cut-off, least": below(0, min(far["generous"])),
             },
             MEASURED,
             {
-                "default, span 10, error": max(abs(value - 1) for value in near["default"]),
-                "measure, largest error": measured,
+                "default, span 10, error": at_most(1e-4, default),
+                "measure, largest error": at_most(1e-6, measured),
             },
             data=MADE,
+            fixed_data=True,
         ),
-        Claim(
-            "W = pinv(M)ᵀ has structure error at most 1e-12 and spans the space of the means "
-            "(within 1e-6 degrees) however uneven they are, while NC3 rises above 0.1; at a "
+        Claim.of(
+            "W = pinv(M)ᵀ has structure error at most {0:e} and spans the space of the means "
+            "(within {3:e} degrees) however uneven they are, while NC3 rises above {1}; at a "
             "simplex NC3 is 0 as well",
-            max(zero["nc3_structure"]) <= 1e-12
-            and max(zero["angle"]) <= 1e-6
-            and zero["nc3"][-1] > 0.1
-            and zero["nc3"][0] <= 1e-12,
             {
-                "largest structure error": max(zero["nc3_structure"]),
-                "NC3, most uneven": zero["nc3"][-1],
+                "largest structure error": at_most(1e-12, max(zero["nc3_structure"])),
+                "NC3, most uneven": above(0.1, zero["nc3"][-1]),
             },
             "Zhu et al. 2021 (the structure error); this course, the classifier",
-            {"NC3 at a simplex": zero["nc3"][0]},
+            {"NC3 at a simplex": at_most(1e-12, zero["nc3"][0])},
+            also={"largest angle": at_most(1e-6, max(zero["angle"]))},
             data=MADE,
+            fixed_data=True,
         ),
-        Claim(
-            "A stream of 7 samples at a time gives the numbers of `measure` within 1e-6; the mean "
-            "of NC1 over batches of 10 a class is at least 5 % off",
-            drift <= 1e-6 and batches >= 0.05,
-            {"largest relative difference": drift},
+        Claim.of(
+            "A stream of 7 samples at a time gives the numbers of `measure` within {0:e}; the mean "
+            "of NC1 over batches of 10 a class is at least {1:%} off",
+            {
+                "largest relative difference": proved(
+                    at_most(1e-6, _greatest_error(streamed["stream"], streamed["whole"]))
+                )
+            },
             MEASURED,
-            {"mean over batches": batches},
+            {
+                "mean over batches": at_least(
+                    0.05, abs(streamed["batches"][0] / streamed["whole"][0] - 1)
+                )
+            },
         ),
     )
 
@@ -693,34 +715,18 @@ def claims(tables: Mapping[str, Table]) -> tuple[Claim, ...]:
 def _dial_errors(table: Table) -> tuple[float, float, float]:
     """Largest error of the own metric, largest of the others, NC3 with W left behind."""
     own, others = [], []
-    rows = [dict(zip(table, row, strict=True)) for row in zip(*table.values(), strict=True)]
-    for row in rows:
+    for row in table.rows():
         if row["dial"] not in DIALS:
             continue
         mine = f"nc{DIALS.index(row['dial']) + 1}"
         own.append(abs(row[mine] - row["known"]))
         others += [row[key] for key in ("nc1", "nc2", "nc3", "nc4") if key != mine]
-    return max(own), max(others), rows[-1]["nc3"]
-
-
-def _rows(table: Table, network: str) -> dict[str, list[Any]]:
-    kept = [row for row, name in enumerate(table["network"]) if name == network]
-    return {key: [values[row] for row in kept] for key, values in table.items()}
-
-
-def _inverses(table: Table, span: float) -> dict[str, list[float]]:
-    kept = [row for row, value in enumerate(table["span"]) if value == span]
-    return {key: [table[key][row] for row in kept] for key in ("default", "generous", "measure")}
+    return max(own), max(others), table.last["nc3"]
 
 
 def _range(values: list[float]) -> float:
     """Greatest over least."""
     return max(values) / min(values)
-
-
-def _over(value: float, base: float) -> float:
-    """Their quotient; nan, which fails every claim, where the base is 0."""
-    return value / base if base else math.nan
 
 
 def _greatest_error(values: list[float], truths: list[float]) -> float:
