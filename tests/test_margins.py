@@ -40,9 +40,6 @@ EXCEPTIONS = {
     ("tirer2022", "falls > 1"): (
         "a direction: between epochs 5 and 30 all six numbers fall, VCI least, by 18 to 21 %"
     ),
-    ("wu2025", "all((row['nc1'] <= row['bound'] <= 0.001 for row in (strong, weak)))"): (
-        "NC1 against a bound that is proved: near stationary points it is nearly attained"
-    ),
 }
 
 

@@ -22,7 +22,15 @@ RECORDED = ROOT / "notebooks" / "recorded"
 LEAST = 0.2
 
 # What is nearer to failing, and why that is no weakness of the experiment.
-NEAR: dict[tuple[str, str, str], str] = {}  # (paper, claim, comparison) -> reason
+NEAR: dict[tuple[str, str, str], str] = {  # (paper, claim, comparison) -> reason
+    (
+        "wu2025",
+        "At nearly stationary points, with λ a tenth, the loss is at most a thirtieth, and so is "
+        "NC1, which stays below its bound, and that below 1e-3; after 20 iterations of the solver "
+        "the two λ are less than 2-fold apart",
+        "NC1 and its bound",
+    ): "NC1 against a bound that is proved: near stationary points it is nearly attained",
+}
 
 
 def kind(claim: Claim) -> str:
@@ -61,8 +69,9 @@ def judged(paper: str) -> list[tuple[str, Claim]]:
 
 def lost_in_rounding(one: Comparison) -> bool:
     """Recorded tables keep 6 digits: an identity at the level of rounding is not in them."""
-    tiny = not one.parts and not one.measured and 0 < abs(one.threshold) < 1e-6
-    return not one.holds and tiny and one.value < 1e-5
+    if one.parts or one.measured or one.sign == "between":
+        return False
+    return not one.holds and 0 < abs(one.threshold) < 1e-6 and one.value < 1e-5
 
 
 @pytest.mark.parametrize("paper", papers.names())
