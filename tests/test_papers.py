@@ -22,7 +22,16 @@ RECORDED = ROOT / "notebooks" / "recorded"
 LEAST = 0.2
 
 # What is nearer to failing, and why that is no weakness of the experiment.
+TRANSFORMER = (
+    "a Transformer on digits: from depth 1 to 4 the gap falls to at most 0.65 and NC1 to at most "
+    "0.75; with two layers in its steps NC1 falls less (one seed)"
+)
 NEAR: dict[tuple[str, str, str], str] = {  # (paper, claim, comparison) -> reason
+    ("sukenik2025", TRANSFORMER, "gap ratio"): (
+        "a Transformer on digits, 14 % for seed 2: there the seeds differ by a fifth. The claim "
+        "about their mean, to depth 8, has 20 %; depth 8 is too long for a notebook"
+    ),
+    ("sukenik2025", TRANSFORMER, "NC1 ratio"): "as the line above: 18 % for seed 2",
     (
         "wu2025",
         "At nearly stationary points, with λ a tenth, the loss is at most a thirtieth, and so is "
@@ -40,11 +49,14 @@ def kind(claim: Claim) -> str:
 
 @cache
 def recordings(paper: str) -> list[tuple[str, Outcome]]:
-    """File and outcome of each recorded seed that asserts something."""
+    """File and outcome of each recorded seed that asserts something, on the chapter's own data.
+
+    For those of "Beyond digits" see `test_recorded_images.py`.
+    """
     return [
         (path.stem, outcome)
         for path in sorted(RECORDED.glob("*.json"))
-        if path.stem not in ("cost", "steps")
+        if path.stem not in ("cost", "steps") and not path.stem.startswith("beyond")
         for outcome in Recording.load(path).outcomes
         if outcome.experiment == paper and outcome.claims
     ]
@@ -52,8 +64,8 @@ def recordings(paper: str) -> list[tuple[str, Outcome]]:
 
 @cache
 def judged(paper: str) -> list[tuple[str, Claim]]:
-    """Which seed, and a claim, on the chapter's own data; then those over seeds."""
-    outcomes = [outcome for name, outcome in recordings(paper) if not name.startswith("beyond")]
+    """Which seed, and a claim; then those over seeds."""
+    outcomes = [outcome for _, outcome in recordings(paper)]
     # Two papers take seconds and have no recording.
     outcomes = outcomes or [papers.find(paper)(seed=seed) for seed in (0, 1)]
     declared = papers.find(paper).paper
@@ -126,5 +138,8 @@ def test_a_recording_says_what_the_claims_say_today(paper: str) -> None:
     for name, outcome in recordings(paper):
         today = papers.find(paper).paper.judge(outcome.tables, outcome.scale, outcome.data)
         assert [made.text for made in today] == [made.text for made in outcome.claims], name
-        if not name.startswith("beyond"):
-            assert all(made.holds for made in outcome.claims)
+        assert all(made.holds for made in outcome.claims)
+        for made, kept in zip(today, outcome.claims, strict=True):
+            assert made.source.startswith(kept.source)  # one says more than when it was recorded
+            for mine, recorded in ((made.measured, kept.measured), (made.control, kept.control)):
+                assert mine == pytest.approx(recorded, rel=1e-3, abs=1e-5), made.text
