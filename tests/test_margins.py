@@ -32,16 +32,8 @@ EXCEPTIONS = {
         "κ of 4 and of 5 linear layers: by the root law they are near each other, .27 and .24 "
         "above 1; each pair comes from one seed, and the order is the same in every one"
     ),
-    ("sukenik2025", "gap <= most[0]"): (
-        "a Transformer on digits, 14 % for seed 2: there the seeds differ by a fifth. The claim "
-        "about their mean, to depth 8, has 20 %; depth 8 is too long for a notebook"
-    ),
-    ("sukenik2025", "nc1 <= most[1]"): "as the line above: 18 % for seed 2",
     ("tirer2022", "falls > 1"): (
         "a direction: between epochs 5 and 30 all six numbers fall, VCI least, by 18 to 21 %"
-    ),
-    ("wu2025", "all((row['nc1'] <= row['bound'] <= 0.001 for row in (strong, weak)))"): (
-        "NC1 against a bound that is proved: near stationary points it is nearly attained"
     ),
 }
 

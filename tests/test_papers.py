@@ -24,8 +24,22 @@ LEAST = 0.2
 # What is nearer to failing, and why that is no weakness of the experiment: paper, beginning of the
 # claim, comparison.
 NEAR = {
+    ("jacot2024", "NC2 improves with each step", "NC2 from one depth to the next"): (
+        "κ of 4 and of 5 linear layers: by the root law they are near each other, .27 and .24 "
+        "above 1; each pair comes from one seed, and the order is the same in every one"
+    ),
+    ("sukenik2025", "a Transformer on digits: from depth 1 to 4", "gap ratio"): (
+        "a Transformer on digits, 14 % for seed 2: there the seeds differ by a fifth. The claim "
+        "about their mean, to depth 8, has 20 %; depth 8 is too long for a notebook"
+    ),
+    ("sukenik2025", "a Transformer on digits: from depth 1 to 4", "NC1 ratio"): (
+        "as the line above: 18 % for seed 2"
+    ),
     ("tirer2022", "Definitions disagree", "least fall from epoch 5 to 30"): (
         "a direction: between epochs 5 and 30 all six numbers fall, VCI least, by 18 to 21 %"
+    ),
+    ("wu2025", "At nearly stationary points", "NC1 and its bound"): (
+        "NC1 against a bound that is proved: near stationary points it is nearly attained"
     ),
 }
 
@@ -37,11 +51,14 @@ def kind(claim: Claim) -> str:
 
 @cache
 def recordings(paper: str) -> list[tuple[str, Outcome]]:
-    """File and outcome of each recorded seed that asserts something."""
+    """File and outcome of each recorded seed that asserts something, on the chapter's own data.
+
+    For those of "Beyond digits" see `test_recorded_images.py`.
+    """
     return [
         (path.stem, outcome)
         for path in sorted(RECORDED.glob("*.json"))
-        if path.stem not in ("cost", "steps")
+        if path.stem not in ("cost", "steps") and not path.stem.startswith("beyond")
         for outcome in Recording.load(path).outcomes
         if outcome.experiment == paper and outcome.claims
     ]
@@ -49,8 +66,8 @@ def recordings(paper: str) -> list[tuple[str, Outcome]]:
 
 @cache
 def judged(paper: str) -> list[tuple[str, Claim]]:
-    """Which seed, and a claim, on the chapter's own data; then those over seeds."""
-    outcomes = [outcome for name, outcome in recordings(paper) if not name.startswith("beyond")]
+    """Which seed, and a claim; then those over seeds."""
+    outcomes = [outcome for _, outcome in recordings(paper)]
     # Two papers take seconds and have no recording.
     outcomes = outcomes or [papers.find(paper)(seed=seed) for seed in (0, 1)]
     declared = papers.find(paper).paper
@@ -130,5 +147,8 @@ def test_a_recording_says_what_the_claims_say_today(paper: str) -> None:
     for name, outcome in recordings(paper):
         today = papers.find(paper).paper.judge(outcome.tables, outcome.scale, outcome.data)
         assert [made.text for made in today] == [made.text for made in outcome.claims], name
-        if not name.startswith("beyond"):
-            assert all(made.holds for made in outcome.claims)
+        assert all(made.holds for made in outcome.claims)
+        for made, kept in zip(today, outcome.claims, strict=True):
+            assert made.source.startswith(kept.source)  # one says more than when it was recorded
+            for mine, recorded in ((made.measured, kept.measured), (made.control, kept.control)):
+                assert mine == pytest.approx(recorded, rel=1e-3, abs=1e-5), made.text

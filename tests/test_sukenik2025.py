@@ -1,6 +1,5 @@
 """The limiting optimum, the networks block by block, the problems by definition, false claims."""
 
-import copy
 import math
 from dataclasses import replace
 from functools import partial
@@ -18,6 +17,7 @@ from ncourse.data import Dataset, digits, gaussian_mixture
 from ncourse.papers import sukenik2025
 from ncourse.papers.sukenik2025 import CONSTANT, SHARED, Network, Problem
 from ncourse.simplex import simplex_etf
+from ncourse.tables import Table
 
 RECORDED = "notebooks/recorded/08-depths.json"
 LOSSES = ("cross-entropy", "mse")
@@ -537,11 +537,14 @@ def short(monkeypatch):
     return calls
 
 
-def test_scales_that_do_not_exist_are_refused():
-    with pytest.raises(ValueError, match=r"'paper' is not built: the block .* not known here"):
-        sukenik2025.experiment("paper")
-    with pytest.raises(ValueError, match="scale is 'huge'; this experiment has 'laptop'"):
-        sukenik2025.experiment("huge")
+@pytest.mark.parametrize(
+    "run", [sukenik2025.experiment, partial(sukenik2025.experiments, seeds=[0])]
+)
+def test_scales_that_do_not_exist_are_refused(run):
+    with pytest.raises(ValueError, match=r"'paper' is not built: the block .* known here — use"):
+        run("paper")
+    with pytest.raises(ValueError, match="scale is 'huge'; sukenik2025 has 'laptop'"):
+        run("huge")
 
 
 def test_depth_tables_train_each_row_with_its_own_settings(short):
@@ -597,14 +600,16 @@ def test_an_outcome_of_several_seeds_is_that_of_each_alone(short):
     assert rows == [(*row[:4], depth) for row in sukenik2025.LAPTOP for depth in row[4]]
 
 
-def test_own_data_are_reported(short):
+def test_on_own_data_the_bound_is_judged_with_their_number_of_classes(short):
     labels = torch.arange(90) % 3
     images = torch.randn(90, 1, 4, 6, generator=generator())
     data = Dataset("own", images, labels, images[:0], labels[:0], ("a", "b", "c"))
     outcome = sukenik2025.experiment(data=data)
     assert outcome.data == data.card
-    assert not any(claim.binding for claim in outcome.claims)
-    assert len(outcome.claims) == 8
+    assert [claim.holds for claim in outcome.claims] == [True] + [None] * 7
+    assert outcome.claims[6].text.startswith(
+        "the loss chooses the frame: class means at cosine -1/2"
+    )
     problems = {problems[0].name: problems[0] for problems, *_ in short}
     assert problems["own"].inputs.shape == (60, 24)
     assert torch.bincount(problems["own"].labels).tolist() == [20] * 3
@@ -619,8 +624,19 @@ def test_own_data_without_images_leave_the_transformer_out_and_get_room(short):
     assert len(outcome.claims) == 7
     inputs = short[0][0][0].inputs
     assert inputs.shape == (120, 7)  # 3 dimensions could not hold six vertices
-    with pytest.raises(ValueError, match=r"classes have .* samples; .*equal size"):
-        sukenik2025.experiment(data=replace(data, inputs=data.inputs[15:], labels=data.labels[15:]))
+
+
+def test_of_own_data_as_many_samples_are_taken_as_the_smallest_class_has(short):
+    images = torch.randn(70, 1, 4, 6, generator=generator())
+    labels = torch.tensor([0] * 22 + [1] * 30 + [2] * 18)
+    data = Dataset("own", images, labels, images[:0], labels[:0], ("a", "b", "c"))
+    sukenik2025.experiments("laptop", seeds=[0], data=data)
+    problems = {problems[0].name: problems[0] for problems, *_ in short}
+    assert torch.bincount(problems["own"].labels).tolist() == [18] * 3
+    assert torch.bincount(problems["rows of own"].labels).tolist() == [18] * 3
+    alone = replace(data, inputs=images[:53], labels=labels[:53])
+    with pytest.raises(ValueError, match="at least 2 training samples of each class; own has 1"):
+        sukenik2025.experiments("laptop", seeds=[0], data=alone)
 
 
 # --- claims ---------------------------------------------------------------------------------------
@@ -642,176 +658,121 @@ POWERS = {
 COLUMNS = ("problem", "architecture", "schedule", "objective", "depth", *sukenik2025.MEASURED)
 
 
-def made_up(series):
-    """A table in which all claims hold."""
-    table = {name: [] for name in COLUMNS}
+def made_up(series, *changes):
+    """A table in which all claims hold, but for what is changed."""
+    rows = []
     for name, kind, schedule, objective, depths in series:
-        powers = POWERS[name, kind, schedule]
         for depth in depths:
+            powers = POWERS[name, kind, schedule]
             gap, nc1, hidden = (start * depth**slope for start, slope in powers)
             unsolved = name == "induction" and depth == 1
             cosine = -0.03 if objective == "mse" else -0.332
             values = (0.15, gap, nc1, 0.01, 0.01, hidden, cosine, 0.96 if unsolved else 1.0)
             row = (name, kind, schedule, objective, depth, *values)
-            for column, value in zip(table.values(), row, strict=True):
-                column.append(value)
-    return {"depth": table}
-
-
-@pytest.fixture
-def tables():
-    return made_up(sukenik2025.LAPTOP)
-
-
-@pytest.fixture
-def runs():
-    return [made_up(sukenik2025.WORKSTATION) for _ in range(3)]
+            rows.append(dict(zip(COLUMNS, row, strict=True)))
+    for where, column, to, times in changes:
+        (row,) = (row for row in rows if where.items() <= row.items())
+        row[column] = to if times is None else times * row[column]
+    return {"depth": Table.of(rows)}
 
 
 def change(problem, kind, depth, column, *, to=None, times=None, schedule=CONSTANT, loss=LOSSES[0]):
     """Overwrite or multiply one number of one network."""
-
-    def spoil(tables):
-        table = tables["depth"]
-        wanted = (problem, kind, schedule, loss, depth)
-        row = list(zip(*(table[name] for name in COLUMNS[:5]), strict=True)).index(wanted)
-        table[column][row] = to if times is None else times * table[column][row]
-
-    return spoil
+    where = dict(zip(COLUMNS[:5], (problem, kind, schedule, loss, depth), strict=True))
+    return where, column, to, times
 
 
 one = partial(change, "mixture", "RN1")
 two = partial(change, "mixture", "RN2")
+digits_, letters, induction = (partial(change, name) for name in ("digits", "letters", "induction"))
+
+# (claim that is false, what is changed)
+FALSE = [
+    (0, [change("random labels", "RN1", 16, "gap", to=-1e-9)]),
+    (0, [one(16, "gap", to=-1e-9, loss="mse")]),
+    (0, [change("mixture", "RN1 without LayerNorm", 4, "gap", to=-0.04)]),
+    (1, [one(16, "gap", times=1.65)]),
+    (1, [one(1, "nc1", times=0.4)]),
+    (1, [two(16, "gap", times=0.74)]),
+    (2, [one(2, "gap", times=0.2)]),
+    (2, [one(2, "gap", times=8)]),
+    (2, [two(16, "gap", times=0.6)]),
+    (3, [one(16, "hidden", times=1.5)]),
+    (3, [two(16, "hidden", times=0.8)]),
+    # With two layers a block nothing collapses, whatever the weight decay.
+    (4, [two(16, "nc1", times=2.2, schedule=SHARED), two(16, "nc1", times=4)]),
+    (4, [two(16, "nc1", times=0.3)]),
+    (5, [change("random labels", "RN1", 16, "nc1", to=0.45)]),
+    (5, [change("conflicts", "RN1", 16, "nc1", to=0.11)]),
+    (6, [one(16, "cosine", to=-0.31)]),
+    (6, [one(16, "cosine", to=-0.355)]),
+    (6, [one(16, "cosine", to=-0.2, loss="mse")]),
+]
+FALSE_LAPTOP = [
+    (7, [digits_("Transformer 1", 4, "gap", times=1.5)]),
+    (7, [digits_("Transformer 1", 4, "nc1", times=2.1)]),
+    (7, [digits_("Transformer 2", 4, "nc1", times=0.4)]),
+]
+FALSE_MEANS = [
+    (7, [digits_("Transformer 1", 8, "gap", times=1.5)]),
+    (7, [digits_("Transformer 1", 8, "nc1", times=1.8)]),
+    (7, [digits_("Transformer 2", 8, "nc1", times=0.28)]),
+    (8, [letters("Transformer 1", 8, "gap", times=1.55)]),
+    (8, [letters("Transformer 1", 8, "nc1", times=1.6)]),
+    (8, [letters("Transformer 2", 8, "nc1", times=0.28)]),
+    (9, [induction("Transformer 1", 2, "nc1", to=0.22)]),
+    (9, [induction("Transformer 1", 1, "accuracy", to=1.0)]),
+    (9, [induction("Transformer 1", 2, "accuracy", to=0.99)]),
+    (9, [letters("Transformer 1", 2, "nc1", times=0.3)]),
+    (9, [letters("Transformer 1", 1, "accuracy", to=0.99)]),
+]
 
 
-def neither_collapses(tables):
-    """With two layers a block, whatever the weight decay."""
-    two(16, "nc1", times=2.2, schedule=SHARED)(tables)
-    two(16, "nc1", times=4)(tables)
+def of_one_seed(*changes):
+    return sukenik2025.claims(made_up(sukenik2025.LAPTOP, *changes))
 
 
-FALSE_RUNS = {
-    0: [
-        (change("random labels", "RN1", 16, "gap", to=-1e-9), {0}),
-        (one(16, "gap", to=-1e-9, loss="mse"), {0}),
-        (change("mixture", "RN1 without LayerNorm", 4, "gap", to=-0.04), {0}),
-    ],
-    1: [
-        (one(16, "gap", times=1.65), {1}),
-        (one(1, "nc1", times=0.4), {1}),
-        (two(16, "gap", times=0.74), {1}),
-    ],
-    2: [
-        (one(2, "gap", times=0.2), {2}),
-        (one(2, "gap", times=8), {2}),
-        (two(16, "gap", times=0.6), {1, 2}),
-    ],
-    3: [(one(16, "hidden", times=1.5), {3}), (two(16, "hidden", times=0.8), {3})],
-    4: [
-        (two(16, "nc1", times=2.2, schedule=SHARED), {4}),
-        (neither_collapses, {4}),
-        (two(16, "nc1", times=0.3), {4}),
-    ],
-    5: [
-        (change("random labels", "RN1", 16, "nc1", to=0.45), {5}),
-        (change("conflicts", "RN1", 16, "nc1", to=0.11), {5}),
-    ],
-    6: [
-        (one(16, "cosine", to=-0.31), {6}),
-        (one(16, "cosine", to=-0.355), {6}),
-        (one(16, "cosine", to=-0.2, loss="mse"), {6}),
-    ],
-    7: [
-        (change("digits", "Transformer 1", 4, "gap", times=1.5), {7}),
-        (change("digits", "Transformer 1", 4, "nc1", times=2.1), {7}),
-        (change("digits", "Transformer 2", 4, "nc1", times=0.4), {7}),
-    ],
-}
+def of_means(*changes):
+    return sukenik2025.claims_over_seeds([made_up(sukenik2025.WORKSTATION, *changes)] * 3)
 
 
-def verdicts(tables):
-    return [claim.holds for claim in sukenik2025.claims(tables)]
+def true_claims():
+    return (*of_one_seed(), *of_means())
 
 
-@pytest.mark.parametrize(
-    ("index", "spoil", "broken"),
-    [(index, *case) for index, cases in FALSE_RUNS.items() for case in cases],
-)
-def test_a_false_run_breaks_its_claim_and_no_other(tables, index, spoil, broken):
-    assert verdicts(tables) == [True] * 8
-    spoil(tables)
-    assert index in broken
-    assert verdicts(tables) == [k not in broken for k in range(8)]
+def false_claims():
+    return [
+        made(*changes)[index]
+        for made, more in ((of_one_seed, FALSE_LAPTOP), (of_means, FALSE_MEANS))
+        for index, changes in FALSE + more
+    ]
 
 
-def test_every_claim_has_a_false_run(tables):
-    assert set(FALSE_RUNS) == set(range(len(verdicts(tables))))
-
-
-letters = partial(change, "letters")
-
-
-def both_at_99_percent(tables):
-    """Neither the second block of induction nor the letters get everything right."""
-    change("induction", "Transformer 1", 2, "accuracy", to=0.99)(tables)
-    letters("Transformer 1", 1, "accuracy", to=0.99)(tables)
-
-
-FALSE_MEANS = {index: FALSE_RUNS[index] for index in range(7)} | {
-    7: [
-        (change("digits", "Transformer 1", 8, "gap", times=1.5), {7}),
-        (change("digits", "Transformer 1", 8, "nc1", times=1.8), {7}),
-        (change("digits", "Transformer 2", 8, "nc1", times=0.28), {7}),
-    ],
-    8: [
-        (letters("Transformer 1", 8, "gap", times=1.55), {8}),
-        (letters("Transformer 1", 8, "nc1", times=1.6), {8}),
-        (letters("Transformer 2", 8, "nc1", times=0.28), {8}),
-    ],
-    9: [
-        (change("induction", "Transformer 1", 2, "nc1", to=0.22), {9}),
-        (change("induction", "Transformer 1", 1, "accuracy", to=1.0), {9}),
-        (change("induction", "Transformer 1", 2, "accuracy", to=0.99), {9}),
-        (both_at_99_percent, {9}),
-        (letters("Transformer 1", 2, "nc1", times=0.3), {9}),
-        (letters("Transformer 1", 1, "accuracy", to=0.99), {9}),
-    ],
-}
-
-
-@pytest.mark.parametrize(
-    ("index", "spoil", "broken"),
-    [(index, *case) for index, cases in FALSE_MEANS.items() for case in cases],
-)
-def test_false_runs_break_their_claim_over_seeds_and_no_other(runs, index, spoil, broken):
-    assert [claim.holds for claim in sukenik2025.claims_over_seeds(runs)] == [True] * 10
-    for run in runs:
-        spoil(run)
-    assert index in broken
-    held = [claim.holds for claim in sukenik2025.claims_over_seeds(runs)]
-    assert held == [k not in broken for k in range(10)]
-
-
-def test_every_claim_over_seeds_has_a_false_mean(runs):
-    assert set(FALSE_MEANS) == set(range(len(sukenik2025.claims_over_seeds(runs))))
-
-
-def test_claims_over_seeds_are_about_the_mean_and_the_certificate_is_about_every_run(runs):
-    worse = copy.deepcopy(runs)
-    one(16, "gap", times=1.65)(worse[1])  # alone it would fail, with the others it does not
-    made = sukenik2025.claims_over_seeds(worse)
+def test_claims_over_seeds_are_about_the_mean_and_the_certificate_is_about_every_run():
+    runs = [made_up(sukenik2025.WORKSTATION) for _ in range(3)]
+    # Alone it would fail, with the others it does not.
+    runs[1] = made_up(sukenik2025.WORKSTATION, one(16, "gap", times=1.65))
+    made = sukenik2025.claims_over_seeds(runs)
     assert all(claim.holds for claim in made)
     expected = 16**-0.55 * (2 + 1.65) / 3
     assert made[1].measured["gap ratio"] == pytest.approx(expected)
-    change("conflicts", "RN1", 4, "gap", to=-1e-9)(worse[2])
-    assert [claim.holds for claim in sukenik2025.claims_over_seeds(worse)].index(False) == 0
+    runs[2] = made_up(sukenik2025.WORKSTATION, change("conflicts", "RN1", 4, "gap", to=-1e-9))
+    assert [claim.holds for claim in sukenik2025.claims_over_seeds(runs)].index(False) == 0
     with pytest.raises(ValueError, match="got 2 seeds; a mean over seeds needs at least 3"):
         sukenik2025.claims_over_seeds(runs[:2])
 
 
-def test_data_without_images_make_no_claim_about_transformers(tables):
+def test_data_without_images_make_no_claim_about_transformers():
     series = [row for row in sukenik2025.LAPTOP if row[0] != "digits"]
-    assert len(verdicts(made_up(series))) == 7
+    assert len(sukenik2025.claims(made_up(series))) == 7
+
+
+@pytest.mark.parametrize(("num_classes", "said"), [(2, "-1"), (3, "-1/2"), (10, "-1/9")])
+def test_the_claim_about_the_frame_follows_the_number_of_classes(num_classes, said):
+    tables = made_up(sukenik2025.LAPTOP, one(16, "cosine", to=-1.01 / (num_classes - 1)))
+    made = sukenik2025.claims(tables, num_classes=num_classes)[6]
+    assert made.text.count(f" {said} ") == 2
+    assert made.holds
 
 
 # --- the recording --------------------------------------------------------------------------------
@@ -822,7 +783,7 @@ def recording():
     return Recording.load(RECORDED)
 
 
-def test_recorded_claims_are_those_of_the_recorded_tables(recording):
+def test_the_recording_has_all_networks(recording):
     assert [outcome.seed for outcome in recording.outcomes] == [0, 1, 2]
     rows = [(*row[:4], depth) for row in sukenik2025.WORKSTATION for depth in row[4]]
     for outcome in recording.outcomes:
@@ -830,15 +791,6 @@ def test_recorded_claims_are_those_of_the_recorded_tables(recording):
         assert outcome.data == sukenik2025._mixture_data(seed=outcome.seed).card
         table = outcome.tables["depth"]
         assert sorted(zip(*(table[name] for name in COLUMNS[:5]), strict=True)) == sorted(rows)
-        made = sukenik2025.claims(outcome.tables)
-        assert [claim.text for claim in made] == [claim.text for claim in outcome.claims]
-        for mine, kept in zip(made, outcome.claims, strict=True):
-            assert (mine.holds, mine.source) == (kept.holds, kept.source)
-            assert mine.measured == pytest.approx(kept.measured, rel=1e-4, abs=1e-6)
-            assert mine.control == pytest.approx(kept.control, rel=1e-4, abs=1e-6)
-            assert mine.holds
-    over = sukenik2025.claims_over_seeds([outcome.tables for outcome in recording.outcomes])
-    assert all(claim.holds for claim in over)
 
 
 def test_a_part_of_the_recording_is_what_the_code_gives(recording):

@@ -90,6 +90,12 @@ class Paper:
                     f"{has[name]}{found}"
                 )
 
+    def outcome(self, tables: Mapping[str, Table], asked: Asked, card: DataCard) -> Outcome:
+        """What was measured, and what it asserts on the data of this card."""
+        found = self.judge(tables, asked.scale, card)
+        made = Outcome(self.name, asked.scale, asked.seed, card, found, tables)
+        return made.elsewhere() if asked.own_data else made
+
 
 def _least(labels: Any, num_classes: int) -> int:
     return int(labels.bincount(minlength=num_classes).min())
@@ -141,10 +147,8 @@ def declared(
             paper.check_scale(scale)
             dataset = paper.data(scale, seed) if data is None else data
             paper.check_data(dataset)
-            tables = measure(dataset, Asked(scale, seed, data is not None))
-            found = paper.judge(tables, scale, dataset.card)
-            outcome = Outcome(name, scale, seed, dataset.card, found, tables)
-            return outcome if data is None else outcome.elsewhere()
+            asked = Asked(scale, seed, data is not None)
+            return paper.outcome(measure(dataset, asked), asked, dataset.card)
 
         experiment.__module__, experiment.__qualname__ = module, measure.__qualname__
         about, returns, rest = (measure.__doc__ or "").partition("    Returns:")

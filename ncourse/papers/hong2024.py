@@ -28,9 +28,12 @@ from scipy.stats import binom
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from ncourse.claims import Claim, Outcome, Table
+from ncourse.claims import Claim
+from ncourse.comparisons import at_least, at_most, equal, proved
 from ncourse.data import Dataset, digits, gaussian_mixture
 from ncourse.metrics import measure
+from ncourse.papers import Asked, declared
+from ncourse.tables import Table
 
 __all__ = [
     "Feasibility",
@@ -60,6 +63,7 @@ NUM_CLASSES, SAMPLES = 3, 20  # K and n of every mixture in the chapter
 LAMBDA_W, LAMBDA_H = 0.02, 0.02 / SAMPLES  # K c = 0.06
 DIMS = (10, 16, 19, 20, 21, 22, 24, 27, 30, 33, 36, 38, 40, 42, 45, 50, 60)
 SNRS = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0)
+FEW, MANY = 20, 90  # samples of each class of the images
 TOLERANCE = 1e-6
 
 HONG = "Hong and Ling 2024"
@@ -485,16 +489,7 @@ def mixture(
 
 def three_digits() -> Dataset:
     """The digits 0, 1 and 2 of `ncourse.data.digits`."""
-    whole = digits()
-    keep, keep_test = whole.labels < 3, whole.test_labels < 3
-    return Dataset(
-        "digits 0, 1, 2",
-        whole.inputs[keep],
-        whole.labels[keep],
-        whole.test_inputs[keep_test],
-        whole.test_labels[keep_test],
-        whole.class_names[:3],
-    )
+    return digits().only([0, 1, 2])
 
 
 def _check_data(features: Tensor, labels: Tensor) -> int:
@@ -521,32 +516,27 @@ def _check_data(features: Tensor, labels: Tensor) -> int:
 # The experiment -----------------------------------------------------------------------------------
 
 
-def experiment(scale: str = "laptop", *, seed: int = 0, data: Dataset | None = None) -> Outcome:
+@declared(
+    scales={"laptop": "less than a minute on one core"},
+    refused={
+        "paper": "the data sets, widths and schedules of the paper's own experiments are unknown "
+        "here"
+    },
+    data=lambda scale, seed: three_digits(),
+    needs={"classes": 2, "training samples": MANY, "test samples": 1},
+    resumable=False,
+)
+def experiment(dataset: Dataset, asked: Asked) -> dict[str, Table]:
     """When two layers can collapse, on Gaussian mixtures and on images: one seed.
 
-    Args:
-        scale: only "laptop" (less than a minute on one core).
-        seed: of mixtures, starts, frozen layers and choices of samples.
-        data: replaces the digits 0, 1, 2: any data set with at least 60 training samples of each
-            class. On it the claims are reported and do not raise.
+    The caller's own data replace the images; the mixtures stay.
 
     Returns:
         An `Outcome` with the tables "phase", "training", "stuck", "wide", "generalisation",
         "images".
-
-    Raises:
-        ValueError: for an unknown scale ("paper" is refused with what is unknown), or too few
-            samples in `data`.
     """
-    if scale == "paper":
-        raise ValueError(
-            "scale 'paper' is not built: the data sets, widths and schedules of the paper's own "
-            "experiments are unknown here — use 'laptop'"
-        )
-    if scale != "laptop":
-        raise ValueError(f"scale is {scale!r}; this experiment has only 'laptop'")
-    dataset = three_digits() if data is None else data
-    tables = {
+    seed = asked.seed
+    return {
         "images": images(dataset, seed=seed),
         "phase": phase(seed=seed),
         "training": training(seed=seed),
@@ -554,8 +544,6 @@ def experiment(scale: str = "laptop", *, seed: int = 0, data: Dataset | None = N
         "wide": wide(seed=seed),
         "generalisation": generalisation(seed=seed),
     }
-    outcome = Outcome("hong2024", scale, seed, dataset.card, claims(tables), tables)
-    return outcome if data is None else outcome.reported()
 
 
 def feasible_probability(dim: int, *, num_classes: int, samples: int) -> float:
@@ -596,11 +584,9 @@ def phase(
         Columns labels ("true" or "shuffled"), snr, dim, classes (share of feasible classes),
         feasible (share of mixtures in which all classes are), undecided (number of classes).
     """
-    table: Table = {
-        name: [] for name in ("labels", "snr", "dim", "classes", "feasible", "undecided")
-    }
-    rows = [*(("true", snr) for snr in snrs), ("shuffled", snrs[-1])]
-    for kind, snr in tqdm(rows, desc="linear programmes", leave=False):
+    rows = []
+    kinds = [*(("true", snr) for snr in snrs), ("shuffled", snrs[-1])]
+    for kind, snr in tqdm(kinds, desc="linear programmes", leave=False):
         for dim in dims:
             answers = []
             for draw in range(draws):
@@ -608,12 +594,17 @@ def phase(
                 labels = _shuffle(data.labels, draw) if kind == "shuffled" else data.labels
                 answers.append(collapse_feasible(data.inputs, labels))
             states = [status for answer in answers for status in answer.status]
-            shares = (
-                states.count("feasible") / len(states),
-                mean(answer.feasible for answer in answers),
+            rows.append(
+                {
+                    "labels": kind,
+                    "snr": snr,
+                    "dim": dim,
+                    "classes": states.count("feasible") / len(states),
+                    "feasible": mean(answer.feasible for answer in answers),
+                    "undecided": states.count("undecided"),
+                }
             )
-            _append(table, (kind, snr, dim, *shares, states.count("undecided")))
-    return table
+    return Table.of(rows)
 
 
 def crossing(dims: Sequence[int], shares: Sequence[float]) -> float:
@@ -658,11 +649,7 @@ def training(
         gap of the certificate network; None where there is none), residual (largest entry of
         c^T data over the failed classes' obstructions, or None).
     """
-    columns = (
-        *("dim", "width", "feasible", "gap", "nc1", "accuracy"),
-        *("certificate", "residual"),
-    )
-    table: Table = {name: [] for name in columns}
+    rows = []
     for dim in tqdm(dims, desc="dimensions", leave=False):
         data = mixture(dim=dim, snr=snr, seed=_seed(seed, 0, dim))
         answer = collapse_feasible(data.inputs, data.labels)
@@ -674,9 +661,19 @@ def training(
             residual = (failed @ data.inputs).abs().max().item()
         for width in widths:
             net = train(data.inputs, data.labels, width=width, seed=seed)
-            row = (dim, width, answer.feasible, net.gap, net.nc1, net.accuracy, built, residual)
-            _append(table, row)
-    return table
+            rows.append(
+                {
+                    "dim": dim,
+                    "width": width,
+                    "feasible": answer.feasible,
+                    "gap": net.gap,
+                    "nc1": net.nc1,
+                    "accuracy": net.accuracy,
+                    "certificate": built,
+                    "residual": residual,
+                }
+            )
+    return Table.of(rows)
 
 
 def stuck(*, seed: int) -> Table:
@@ -686,16 +683,24 @@ def stuck(*, seed: int) -> Table:
         Columns data ("SNR 0", "SNR 4, shuffled labels", "SNR 4"), gap, nc1 and accuracy of the
         trained network (D = 32, best of 3 starts), certificate_gap, certificate_nc1.
     """
-    columns = ("data", "gap", "nc1", "accuracy", "certificate_gap", "certificate_nc1")
-    table: Table = {name: [] for name in columns}
+    rows = []
     cases = (("SNR 0", 0.0), ("SNR 4, shuffled labels", 4.0), ("SNR 4", 4.0))
     for name, snr in cases:
         data = mixture(dim=80, snr=snr, seed=_seed(seed, 1, 80))
         labels = _shuffle(data.labels, seed) if "shuffled" in name else data.labels
         net = train(data.inputs, labels, width=32, starts=3, seed=seed)
         built = certificate(collapse_feasible(data.inputs, labels), data.inputs, labels)
-        _append(table, (name, net.gap, net.nc1, net.accuracy, built.gap, built.nc1))
-    return table
+        rows.append(
+            {
+                "data": name,
+                "gap": net.gap,
+                "nc1": net.nc1,
+                "accuracy": net.accuracy,
+                "certificate_gap": built.gap,
+                "certificate_nc1": built.nc1,
+            }
+        )
+    return Table.of(rows)
 
 
 def wide(
@@ -714,7 +719,7 @@ def wide(
     Returns:
         Columns snr, width, feasible (share), full_rank (share of layers whose output has rank N).
     """
-    table: Table = {name: [] for name in ("snr", "width", "feasible", "full_rank")}
+    rows = []
     for snr in (4.0, 0.0):
         for width in widths:
             answers, ranks = [], []
@@ -723,8 +728,9 @@ def wide(
                 inside = widen(data.inputs, width=width, seed=_seed(seed, draw, width))
                 answers.append(collapse_feasible(inside, data.labels).feasible)
                 ranks.append(int(torch.linalg.matrix_rank(inside)) == len(inside))
-            _append(table, (snr, width, mean(answers), mean(ranks)))
-    return table
+            shares = {"feasible": mean(answers), "full_rank": mean(ranks)}
+            rows.append({"snr": snr, "width": width, **shares})
+    return Table.of(rows)
 
 
 def generalisation(
@@ -741,23 +747,28 @@ def generalisation(
         Columns snr, gap, nc1 and accuracy (of new samples) of the certificate network;
         trained_nc1, trained_gap and trained_accuracy of a trained one (D = 32).
     """
-    columns = (
-        *("snr", "gap", "nc1", "accuracy"),
-        *("trained_nc1", "trained_gap", "trained_accuracy"),
-    )
-    table: Table = {name: [] for name in columns}
+    rows = []
     for snr in snrs:
         data = mixture(dim=80, snr=snr, seed=_seed(seed, 2, 80), test_samples=tests)
         new = (data.test_inputs, data.test_labels)
         answer = collapse_feasible(data.inputs, data.labels)
         built = certificate(answer, data.inputs, data.labels)
         net = train(data.inputs, data.labels, width=32, seed=seed)
-        row = (snr, built.gap, built.nc1, built.correct(*new))
-        _append(table, (*row, net.nc1, net.gap, net.correct(*new)))
-    return table
+        rows.append(
+            {
+                "snr": snr,
+                "gap": built.gap,
+                "nc1": built.nc1,
+                "accuracy": built.correct(*new),
+                "trained_nc1": net.nc1,
+                "trained_gap": net.gap,
+                "trained_accuracy": net.correct(*new),
+            }
+        )
+    return Table.of(rows)
 
 
-def images(dataset: Dataset, *, seed: int, few: int = 20, many: int = 90) -> Table:
+def images(dataset: Dataset, *, seed: int, few: int = FEW, many: int = MANY) -> Table:
     """Two and three layers on a real data set; the first of three is frozen, of width 2N.
 
     Args:
@@ -773,20 +784,22 @@ def images(dataset: Dataset, *, seed: int, few: int = 20, many: int = 90) -> Tab
         certificate_test_accuracy (None where infeasible).
 
     Raises:
-        ValueError: if a class has fewer than `many` training samples.
+        ValueError: if a class has fewer than `many` training samples, or there are so many classes
+            that the penalties leave nothing of the features.
     """
     least = int(torch.bincount(dataset.labels, minlength=dataset.num_classes).min())
     if least < many:
         raise ValueError(
             f"{dataset.name} has a class with {least} training samples; {many} of each are needed"
         )
-    columns = (
-        *("samples", "layers", "labels", "feasible", "gap", "nc1", "accuracy", "test_accuracy"),
-        *("certificate_gap", "certificate_nc1", "certificate_test_accuracy"),
-    )
-    table: Table = {name: [] for name in columns}
-    rows = ((few, 2, "true"), (many, 2, "true"), (many, 3, "true"), (many, 3, "shuffled"))
-    for samples, layers, kind in tqdm(rows, desc="images", leave=False):
+    if dataset.num_classes * LAMBDA_W >= 1:
+        raise ValueError(
+            f"{dataset.name} has {dataset.num_classes} classes; from {math.ceil(1 / LAMBDA_W)} on "
+            "the features are all zero at the optimum with this chapter's penalties"
+        )
+    rows = []
+    kinds = ((few, 2, "true"), (many, 2, "true"), (many, 3, "true"), (many, 3, "shuffled"))
+    for samples, layers, kind in tqdm(kinds, desc="images", leave=False):
         chosen = dataset.take(samples, seed=seed)
         inputs, tests = (x.flatten(1).double() for x in (chosen.inputs, chosen.test_inputs))
         scale = inputs.norm(dim=1).mean() / 4  # as long as a mixture at SNR 4; speeds up training
@@ -797,17 +810,28 @@ def images(dataset: Dataset, *, seed: int, few: int = 20, many: int = 90) -> Tab
             inputs, tests = widen(inputs, **inside), widen(tests, **inside)
         penalties = {"lambda_w": LAMBDA_W, "lambda_h": LAMBDA_W / samples}
         new = (tests, chosen.test_labels)
-        row: tuple[object, ...] = (None,) * 4
+        net = exact = None
         if kind == "true":
             net = train(inputs, labels, width=16, seed=seed, **penalties)
-            row = (net.gap, net.nc1, net.accuracy, net.correct(*new))
         answer = collapse_feasible(inputs, labels)
-        built: tuple[object, ...] = (None,) * 3
         if answer.feasible:
             exact = certificate(answer, inputs, labels, **penalties)
-            built = (exact.gap, exact.nc1, exact.correct(*new))
-        _append(table, (samples, layers, kind, answer.feasible, *row, *built))
-    return table
+        rows.append(
+            {
+                "samples": samples,
+                "layers": layers,
+                "labels": kind,
+                "feasible": answer.feasible,
+                "gap": net and net.gap,
+                "nc1": net and net.nc1,
+                "accuracy": net and net.accuracy,
+                "test_accuracy": net and net.correct(*new),
+                "certificate_gap": exact and exact.gap,
+                "certificate_nc1": exact and exact.nc1,
+                "certificate_test_accuracy": exact and exact.correct(*new),
+            }
+        )
+    return Table.of(rows)
 
 
 def _seed(seed: int, draw: int, size: int) -> int:
@@ -819,15 +843,6 @@ def _shuffle(labels: Tensor, seed: int) -> Tensor:
     return labels[torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))]
 
 
-def _append(table: Table, row: Sequence[object]) -> None:
-    for column, value in zip(table.values(), row, strict=True):
-        column.append(value)
-
-
-def _rows(table: Table) -> list[dict]:
-    return [dict(zip(table, row, strict=True)) for row in zip(*table.values(), strict=True)]
-
-
 def claims(tables: Mapping[str, Table]) -> tuple[Claim, ...]:
     """What the tables of `experiment` assert; a pure function, so that false runs can be tried."""
     return (*_claims_of_programmes(tables), *_claims_of_training(tables))
@@ -835,82 +850,91 @@ def claims(tables: Mapping[str, Table]) -> tuple[Claim, ...]:
 
 def _claims_of_programmes(tables: Mapping[str, Table]) -> tuple[Claim, ...]:
     """Claims about the linear programmes alone: nothing is trained."""
-    cells = _rows(tables["phase"])
+    cells = tables["phase"].rows()
     total = NUM_CLASSES * SAMPLES
-    below = max(cell["feasible"] for cell in cells if cell["dim"] < SAMPLES)
-    above = min(cell["feasible"] for cell in cells if cell["dim"] >= total)
-    true = [cell for cell in cells if cell["labels"] == "true"]
-    snrs = sorted({cell["snr"] for cell in true})
-    between = {
-        snr: next(c["feasible"] for c in true if c["dim"] == 30 and c["snr"] == snr)
-        for snr in (snrs[0], snrs[-1])
-    }
-    noise = [cell for cell in true if cell["snr"] == 0]
+    few = max(cell["feasible"] for cell in cells if cell["dim"] < SAMPLES)
+    many = min(cell["feasible"] for cell in cells if cell["dim"] >= total)
+    true = tables["phase"].where(labels="true")
+    snrs = sorted(set(true["snr"]))
+    least, greatest = (true.where(dim=30, snr=snr)["feasible"][0] for snr in (snrs[0], snrs[-1]))
+    noise = true.where(snr=0).rows()
     sizes = {"num_classes": NUM_CLASSES, "samples": SAMPLES}
     off = max(abs(c["classes"] - feasible_probability(c["dim"], **sizes)) for c in noise)
     # The classical count without the n equations: N half-spaces in d dimensions.
     naive = max(abs(c["classes"] - float(binom.cdf(c["dim"] - 1, total - 1, 0.5))) for c in noise)
-
-    def line(rows: list[dict]) -> float:
-        return crossing([row["dim"] for row in rows], [row["feasible"] for row in rows])
-
-    lines = [line([cell for cell in true if cell["snr"] == snr]) for snr in snrs]
+    lines = [_crossing(true.where(snr=snr)) for snr in snrs]
     rise = max(later - earlier for earlier, later in pairwise(lines))
-    shuffled = line([cell for cell in cells if cell["labels"] == "shuffled"])
-    layers = _rows(tables["wide"])
+    shuffled = _crossing(tables["phase"].where(labels="shuffled"))
+    layers = tables["wide"].rows()
     widest = min(row["feasible"] for row in layers if row["width"] >= 2 * total)
     fewer = max(row["feasible"] for row in layers if row["width"] < total)
     narrow = max(row["feasible"] for row in layers if row["width"] <= SAMPLES)
     return (
-        Claim(
+        Claim.of(
             "With d < n no mixture can collapse in two layers, with d >= N every one can; in "
             "between (d = 30) none at SNR 0 and every one at SNR 8",
-            below == 0 and above == 1 and between[snrs[0]] == 0 and between[snrs[-1]] == 1,
-            {"greatest share, d < n": below, "least share, d >= N": above},
+            {
+                "greatest share, d < n": proved(equal(0, few)),
+                "least share, d >= N": proved(equal(1, many)),
+            },
             f"{COURSE}; in between: measured",
-            {f"share at d = 30, SNR {snr:g}": share for snr, share in between.items()},
+            {
+                f"share at d = 30, SNR {snrs[0]:g}": equal(0, least),
+                f"share at d = 30, SNR {snrs[-1]:g}": equal(1, greatest),
+            },
             data=MIXTURE,
         ),
-        Claim(
+        Claim.of(
             "At SNR 0 the share of feasible classes follows P(Binomial((K-1)n, 1/2) <= d-n) within "
-            "0.25 at every d (30 classes each); the count without the n equations is off by 0.5 or "
+            "{0} at every d (30 classes each); the count without the n equations is off by {1} or "
             "more",
-            off <= 0.25 and naive >= 0.5,
-            {"largest difference": off},
+            {"largest difference": at_most(0.25, off)},
             f"{COURSE}, from Wendel 1962",
-            {"without the equations": naive},
+            {"without the equations": at_least(0.5, naive)},
             data=MIXTURE,
         ),
-        Claim(
-            "The d at which half of the mixtures can collapse falls with the SNR, by 15 or more "
-            "from SNR 0 to 8, and rises by at most 1 from one SNR to the next; with shuffled "
-            "labels at SNR 8 it is 5 or more higher",
-            rise <= 1 and lines[0] - lines[-1] >= 15 and shuffled - lines[-1] >= 5,
-            {"at SNR 0": lines[0], "at SNR 8": lines[-1], "largest rise": rise},
+        Claim.of(
+            "The d at which half of the mixtures can collapse falls with the SNR, by {1} or more "
+            "from SNR 0 to 8, and rises by at most {0} from one SNR to the next; with shuffled "
+            "labels at SNR 8 it is {2} or more higher",
+            {
+                "at SNR 0": lines[0],
+                "at SNR 8": lines[-1],
+                "largest rise": at_most(1, rise),
+            },
             f"{HONG} (the condition depends on dimension, sample size and SNR); measured here",
             {"at SNR 8, shuffled labels": shuffled},
+            also={
+                "fall from SNR 0 to 8": at_least(15, lines[0] - lines[-1]),
+                "higher with shuffled labels": at_least(5, shuffled - lines[-1]),
+            },
             data=MIXTURE,
         ),
-        Claim(
+        Claim.of(
             "d = 10, three layers: behind a frozen random layer of width 2N every mixture can "
-            "collapse, at SNR 4 and at 0, and half of them at some width below N; with width n or "
-            "less none can",
-            widest == 1 and fewer >= 0.5 and narrow == 0,
-            {"share, width 2N": widest, "greatest share below N": fewer},
+            "collapse, at SNR 4 and at 0, and {1:words} of them at some width below N; with width "
+            "n or less none can",
+            {
+                "share, width 2N": equal(1, widest),
+                "greatest share below N": at_least(1 / 2, fewer),
+            },
             f"{HONG} (three layers: a wide first layer is enough); which width: this course",
-            {"greatest share, width up to n": narrow},
+            {"greatest share, width up to n": equal(0, narrow)},
             data=MIXTURE,
         ),
     )
 
 
+def _crossing(cells: Table) -> float:
+    return crossing(cells["dim"], cells["feasible"])
+
+
 def _claims_of_training(tables: Mapping[str, Table]) -> tuple[Claim, ...]:
     """Claims about networks: trained ones, and those that the witnesses build."""
-    nets = _rows(tables["training"])
+    nets = tables["training"].rows()
     yes = [net for net in nets if net["feasible"] and net["dim"] != 22]
     no = [net for net in nets if not net["feasible"] and net["dim"] < SAMPLES]
     built = max(abs(net["certificate"]) for net in nets if net["feasible"])
-    least = min(net["gap"] for net in nets)
     sizes = {"lambda_w": LAMBDA_W, "lambda_h": LAMBDA_H}
     floor = lower_bound([SAMPLES] * NUM_CLASSES, **sizes)
     shrinkage = NUM_CLASSES * math.sqrt(SAMPLES * LAMBDA_W * LAMBDA_H)
@@ -920,115 +944,141 @@ def _claims_of_training(tables: Mapping[str, Table]) -> tuple[Claim, ...]:
     gap = {(net["dim"], net["width"]): net["gap"] for net in nets}
     ratios = [gap[dim, 128] / gap[dim, 8] for dim in {net["dim"] for net in no}]
     data = min(gap[16, width] / gap[30, width] for width in (8, 128))
-    ends = {row["data"]: row for row in _rows(tables["stuck"])}
+    ends = {row["data"]: row for row in tables["stuck"].rows()}
     free = ends.pop("SNR 4")
-    pictures = _rows(tables["images"])
-    few, many, three, random = pictures
-    levels = {row["snr"]: row for row in _rows(tables["generalisation"])}
+    few, many, three, random = tables["images"].rows()
+    # On other data there may be no certificate.
+    shuffled, accuracy = (
+        math.nan if random[name] is None else random[name]
+        for name in ("certificate_nc1", "certificate_test_accuracy")
+    )
+    levels = {row["snr"]: row for row in tables["generalisation"].rows()}
     exact = max(row["nc1"] for row in levels.values())
     trained = [row for snr, row in levels.items() if snr >= 1]
+    one = levels[1.0]
     return (
-        Claim(
-            "No trained network is below R*, and the certificate networks are on it (within 1e-9); "
-            "if the square is dropped from R* they would be 1 % or more below",
-            least >= -1e-9 and built <= 1e-9 and wrong_floor <= -0.01,
-            {"least gap of a trained network": least, "largest gap of a certificate": built},
+        Claim.of(
+            "No trained network is below R*, and the certificate networks are on it (within "
+            "{1:e}); if the square is dropped from R* they would be {2:%} or more below",
+            {
+                "least gap of a trained network": proved(
+                    at_least(-1e-9, min(net["gap"] for net in nets))
+                ),
+                "largest gap of a certificate": proved(at_most(1e-9, built)),
+            },
             COURSE,
             {"certificate below the wrong floor": wrong_floor},
+            also={"below the wrong floor": proved(at_least(0.01, -wrong_floor))},
             data=MIXTURE,
         ),
-        Claim(
+        Claim.of(
             "SNR 4, every network right on all training samples: where the programme is feasible "
-            "(d >= 30) training ends within 1e-6 of R* with NC1 at most 1e-6; where it is not "
-            "(d = 10 and 16) the gap is 1e-3 or more and NC1 1e-4 or more",
-            max(max(net["gap"], net["nc1"]) for net in yes) <= 1e-6
-            and min(net["gap"] for net in no) >= 1e-3
-            and min(net["nc1"] for net in no) >= 1e-4
-            and min(net["accuracy"] for net in nets) == 1,
+            "(d >= 30) training ends within {0:e} of R* with NC1 at most {1:e}; where it is not "
+            "(d = 10 and 16) the gap is {2:e} or more and NC1 {3:e} or more",
             {
-                "greatest gap, feasible": max(net["gap"] for net in yes),
-                "greatest NC1, feasible": max(net["nc1"] for net in yes),
+                "greatest gap, feasible": at_most(1e-6, max(net["gap"] for net in yes)),
+                "greatest NC1, feasible": at_most(1e-6, max(net["nc1"] for net in yes)),
             },
             f"{HONG} (when the global minimiser collapses); the criterion: {COURSE}",
             {
-                "least gap, infeasible": min(net["gap"] for net in no),
-                "least NC1, infeasible": min(net["nc1"] for net in no),
+                "least gap, infeasible": at_least(1e-3, min(net["gap"] for net in no)),
+                "least NC1, infeasible": at_least(1e-4, min(net["nc1"] for net in no)),
             },
+            also={"training accuracy": equal(1, min(net["accuracy"] for net in nets))},
             data=MIXTURE,
         ),
-        Claim(
+        Claim.of(
             "Where the programme is infeasible, 128 units in place of 8 change the gap by at most "
-            "10 %; 30 dimensions in place of 16 divide it by 1000 or more, at either width",
-            min(ratios) >= 0.9 and max(ratios) <= 1.1 and data >= 1e3,
-            {"least ratio of gaps": min(ratios), "greatest": max(ratios)},
+            "{1:+%}; 30 dimensions in place of 16 divide it by {2} or more, at either width",
+            {
+                "least ratio of gaps": at_least(0.9, min(ratios)),
+                "greatest": at_most(1.1, max(ratios)),
+            },
             f"{HONG} (two layers: the condition does not involve the width); the gaps: measured",
-            {"least ratio of gaps, d = 16 over 30": data},
+            {"least ratio of gaps, d = 16 over 30": at_least(1000, data)},
             data=MIXTURE,
         ),
-        Claim(
+        Claim.of(
             "Feasible data where training sticks: at SNR 0 and with shuffled labels the gap stays "
-            "0.01 or more, while the certificate has gap at most 1e-9 and NC1 at most 1e-8; on "
-            "SNR 4 with its own labels the same training arrives (1e-6)",
-            min(row["gap"] for row in ends.values()) >= 0.01
-            and max(row["certificate_gap"] for row in ends.values()) <= 1e-9
-            and max(row["certificate_nc1"] for row in ends.values()) <= 1e-8
-            and free["gap"] <= 1e-6,
+            "{0} or more, while the certificate has gap at most {1:e} and NC1 at most {3:e}; on "
+            "SNR 4 with its own labels the same training arrives ({2:e})",
             {
-                "least gap, trained": min(row["gap"] for row in ends.values()),
-                "greatest gap, certificate": max(row["certificate_gap"] for row in ends.values()),
+                "least gap, trained": at_least(0.01, min(row["gap"] for row in ends.values())),
+                "greatest gap, certificate": proved(
+                    at_most(1e-9, max(row["certificate_gap"] for row in ends.values()))
+                ),
             },
             f"{COURSE}; that training sticks: measured",
-            {"gap, SNR 4": free["gap"]},
+            {"gap, SNR 4": at_most(1e-6, free["gap"])},
+            also={
+                "greatest NC1, certificate": proved(
+                    at_most(1e-8, max(row["certificate_nc1"] for row in ends.values()))
+                )
+            },
             data=MIXTURE,
         ),
-        Claim(
-            "Images, two layers: with 20 samples per class feasible and NC1 at most 1e-8, with 90 "
-            "infeasible and 0.01 or more; 90 behind a wide frozen first layer: feasible, at most "
-            "1e-8; all fit their training samples",
-            (few["feasible"], many["feasible"], three["feasible"]) == (True, False, True)
-            and max(few["nc1"], three["nc1"]) <= 1e-8
-            and many["nc1"] >= 1e-2
-            and min(few["accuracy"], many["accuracy"], three["accuracy"]) == 1,
-            {"NC1, 20 per class": few["nc1"], "NC1, three layers": three["nc1"]},
-            f"{HONG} (three layers: a wide first layer is enough); this course",
-            {"NC1, 90 per class, two layers": many["nc1"]},
-        ),
-        Claim(
-            "d = 80: certificates have NC1 at most 1e-8 at every SNR, and at SNR 0 a test accuracy "
-            "at most 0.06 above chance, 1/3; trained networks at SNR 1 and above have the same NC1 "
-            "and 0.99 or more",
-            max([exact, *(row["trained_nc1"] for row in trained)]) <= 1e-8
-            and levels[0.0]["accuracy"] - 1 / NUM_CLASSES <= 0.06
-            and min(row["trained_accuracy"] for row in trained) >= 0.99,
-            {"greatest NC1": exact, "test accuracy, SNR 0": levels[0.0]["accuracy"]},
-            f"{HONG} (collapse with bad generalisation at low SNR); measured here",
-            {"least test accuracy, SNR >= 1": min(row["trained_accuracy"] for row in trained)},
-            data=MIXTURE,
-        ),
-        Claim(
-            "Even loss and NC1 together do not fix the test accuracy: at SNR 1 certificate and "
-            "trained network both have gap at most 1e-9 and NC1 at most 1e-8, and differ by 5 % or "
-            "more on new samples",
-            levels[1.0]["trained_accuracy"] - levels[1.0]["accuracy"] >= 0.05
-            and max(levels[1.0]["nc1"], levels[1.0]["trained_nc1"]) <= 1e-8
-            and max(abs(levels[1.0]["gap"]), levels[1.0]["trained_gap"]) <= 1e-9,
-            {"test accuracy, certificate": levels[1.0]["accuracy"]},
-            MEASURED,
-            {"test accuracy, trained": levels[1.0]["trained_accuracy"]},
-            data=MIXTURE,
-        ),
-        Claim(
-            "Three layers, images with shuffled labels: feasible, and the certificate has NC1 at "
-            "most 1e-8 and test accuracy at most 0.6; trained with true labels it is 0.9 or more",
-            random["feasible"]
-            and random["certificate_nc1"] <= 1e-8
-            and random["certificate_test_accuracy"] <= 0.6
-            and three["test_accuracy"] >= 0.9,
+        Claim.of(
+            "Images, two layers: with 20 samples per class feasible and NC1 at most {0:e}, with 90 "
+            "infeasible and {2} or more; 90 behind a wide frozen first layer: feasible, at most "
+            "{1:e}; all fit their training samples",
             {
-                "NC1, shuffled": random["certificate_nc1"],
-                "test accuracy, shuffled": random["certificate_test_accuracy"],
+                "NC1, 20 per class": at_most(1e-8, few["nc1"]),
+                "NC1, three layers": at_most(1e-8, three["nc1"]),
+            },
+            f"{HONG} (three layers: a wide first layer is enough); this course",
+            {"NC1, 90 per class, two layers": at_least(1e-2, many["nc1"])},
+            also={
+                "feasible, 20 per class": equal(True, few["feasible"]),
+                "feasible, 90 per class, two layers": equal(False, many["feasible"]),
+                "feasible, three layers": equal(True, three["feasible"]),
+                "training accuracy": equal(1, min(row["accuracy"] for row in (few, many, three))),
+            },
+        ),
+        Claim.of(
+            "d = 80: certificates have NC1 at most {0:e} at every SNR, and at SNR 0 a test "
+            "accuracy at most {3} above chance, 1/3; trained networks at SNR 1 and above have the "
+            "same NC1 and {1} or more",
+            {
+                "greatest NC1": proved(at_most(1e-8, exact)),
+                "test accuracy, SNR 0": levels[0.0]["accuracy"],
+            },
+            f"{HONG} (collapse with bad generalisation at low SNR); measured here",
+            {
+                "least test accuracy, SNR >= 1": at_least(
+                    0.99, min(row["trained_accuracy"] for row in trained), natural="rate"
+                )
+            },
+            also={
+                "greatest NC1, trained": at_most(1e-8, max(row["trained_nc1"] for row in trained)),
+                "above chance": at_most(0.06, levels[0.0]["accuracy"] - 1 / NUM_CLASSES),
+            },
+            data=MIXTURE,
+        ),
+        Claim.of(
+            "Even loss and NC1 together do not fix the test accuracy: at SNR 1 certificate and "
+            "trained network both have gap at most {1:e} and NC1 at most {2:e}, and differ by "
+            "{0:%} or more on new samples",
+            {"test accuracy, certificate": one["accuracy"]},
+            MEASURED,
+            {"test accuracy, trained": one["trained_accuracy"]},
+            also={
+                "difference": at_least(0.05, one["trained_accuracy"] - one["accuracy"]),
+                "gap, certificate": proved(at_most(1e-9, abs(one["gap"]))),
+                "NC1, certificate": proved(at_most(1e-8, one["nc1"])),
+                "gap, trained": at_most(1e-9, one["trained_gap"]),
+                "NC1, trained": at_most(1e-8, one["trained_nc1"]),
+            },
+            data=MIXTURE,
+        ),
+        Claim.of(
+            "Three layers, images with shuffled labels: feasible, and the certificate has NC1 at "
+            "most {0:e} and test accuracy at most {1}; trained with true labels it is {2} or more",
+            {
+                "NC1, shuffled": at_most(1e-8, shuffled),
+                "test accuracy, shuffled": at_most(0.6, accuracy),
             },
             COURSE,
-            {"test accuracy, true labels": three["test_accuracy"]},
+            {"test accuracy, true labels": at_least(0.9, three["test_accuracy"], natural="rate")},
+            also={"feasible": equal(True, random["feasible"])},
         ),
     )

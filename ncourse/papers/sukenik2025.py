@@ -15,6 +15,7 @@ the bound and its proof, the data and all thresholds are this course's.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,10 +25,22 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, layer_norm, one_hot, softmax
 from tqdm.auto import tqdm
 
-from ncourse.claims import Claim, Outcome, Table
+from ncourse.claims import Claim, DataCard, Outcome
+from ncourse.comparisons import (
+    above,
+    at_least,
+    at_most,
+    below,
+    between,
+    equal,
+    over,
+    proved,
+)
 from ncourse.data import Dataset, digits, gaussian_mixture
 from ncourse.metrics import measure
+from ncourse.papers import Asked, declared
 from ncourse.simplex import cosine_matrix, off_diagonal
+from ncourse.tables import Table
 
 __all__ = [
     "ARCHITECTURES",
@@ -240,12 +253,13 @@ def _mixture_data(*, seed: int) -> Dataset:
 
 
 def _from_dataset(data: Dataset, *, seed: int) -> Problem:
-    """20 samples of each class, flattened, in at most `MOST` of their principal directions.
+    """Samples of each class, flattened, in at most `MOST` of their principal directions.
 
-    Zeros are appended if K vertices would not fit. A block has as many rows and columns as the
-    inputs have entries: with 784 pixels 150 times as many as with 64.
+    20, or as many as the smallest class has. Zeros are appended if K vertices would not fit. A
+    block has as many rows and columns as the inputs have entries: with 784 pixels 150 times as many
+    as with 64.
     """
-    some = data.take(20, seed=seed)
+    some = data.take(min(20, _least(data, data.num_classes)), seed=seed)
     order = torch.argsort(some.labels, stable=True)
     inputs = some.inputs[order].flatten(1)
     if inputs.shape[1] > MOST:
@@ -254,6 +268,11 @@ def _from_dataset(data: Dataset, *, seed: int) -> Problem:
     missing = max(0, data.num_classes + 1 - inputs.shape[1])
     inputs = torch.nn.functional.pad(inputs, (0, missing))
     return Problem(data.name, normalise(inputs), some.labels[order], data.num_classes)
+
+
+def _least(data: Dataset, num_classes: int) -> int:
+    """How many samples the smallest of the first classes has."""
+    return int(torch.bincount(data.labels, minlength=num_classes)[:num_classes].min())
 
 
 def with_random_labels(problem: Problem, *, seed: int) -> Problem:
@@ -614,35 +633,48 @@ WORKSTATION: tuple[Series, ...] = (
     ("letters", "Transformer 2", CONSTANT, "cross-entropy", (1, 8)),
 )
 
+SERIES = {"laptop": LAPTOP, "workstation": WORKSTATION}
+
 MEASURED = ("loss", "gap", "nc1", "nc2", "nc3", "hidden", "cosine", "accuracy")
 
 
-def experiment(scale: str = "laptop", *, seed: int = 0, data: Dataset | None = None) -> Outcome:
+def _judge(tables: Mapping[str, Table], scale: str, card: DataCard) -> tuple[Claim, ...]:
+    return claims(tables, num_classes=card.num_classes)
+
+
+def _judge_seeds(outcomes: Sequence[Outcome]) -> tuple[Claim, ...]:
+    return claims_over_seeds([outcome.tables for outcome in outcomes])
+
+
+@declared(
+    scales={
+        "laptop": "depths to 16, about a minute on one core",
+        "workstation": "depth 32, both Transformers, two tasks on sequences; a few minutes",
+    },
+    refused={
+        "paper": "the block of the paper's networks and the number of training samples are not "
+        "known here"
+    },
+    data=lambda scale, seed: _mixture_data(seed=seed),
+    needs={"classes": 2, "training samples": 2},
+    resumable=False,
+    judge=_judge,
+    judge_seeds=_judge_seeds,
+)
+def experiment(dataset: Dataset, asked: Asked) -> dict[str, Table]:
     """Train networks of several depths and compare them with the limiting optimum: one seed.
 
-    Args:
-        scale: "laptop" (depths to 16, about a minute on one core) or "workstation" (depth 32, both
-            Transformers, two tasks on sequences; a few minutes).
-        seed: of the data, the initial weights and all fixed embeddings.
-        data: the caller's own data set in place of the mixture, 20 samples of each class in their
-            64 leading principal directions; the Transformer then reads its rows if it has images,
-            and is left out otherwise. Claims are reported and do not raise.
+    The caller's own data take the place of the mixture: up to 20 samples of each class in their 64
+    leading principal directions. The Transformer then reads their rows if they are images, and is
+    left out otherwise.
 
     Returns:
         An `Outcome` with the table "depth": problem, architecture, schedule, objective, depth, and
         what `report` measures.
-
-    Raises:
-        ValueError: for an unknown scale; "paper" is refused with what is unknown.
     """
-    if scale == "paper":
-        raise ValueError(
-            "scale 'paper' is not built: the block of the paper's networks and the number of "
-            "training samples are not known here — use 'laptop' or 'workstation'"
-        )
-    if scale not in ("laptop", "workstation"):
-        raise ValueError(f"scale is {scale!r}; this experiment has 'laptop' and 'workstation'")
-    return experiments(scale, seeds=[seed], data=data)[0]
+    data = dataset if asked.own_data else None
+    (table,) = depth_tables(SERIES[asked.scale], seeds=[asked.seed], data=data)
+    return {"depth": table}
 
 
 def experiments(scale: str, *, seeds: Sequence[int], data: Dataset | None = None) -> list[Outcome]:
@@ -653,14 +685,17 @@ def experiments(scale: str, *, seeds: Sequence[int], data: Dataset | None = None
         seeds: see `experiment`; one network a seed is trained in the same computation.
         data: see `experiment`.
     """
-    tables = depth_tables(LAPTOP if scale == "laptop" else WORKSTATION, seeds=seeds, data=data)
-    outcomes = []
-    for seed, table in zip(seeds, tables, strict=True):
-        card = _mixture_data(seed=seed).card if data is None else data.card
-        made = {"depth": table}
-        outcome = Outcome("sukenik2025", scale, seed, card, claims(made), made)
-        outcomes.append(outcome if data is None else outcome.reported())
-    return outcomes
+    paper = experiment.paper
+    paper.check_scale(scale)
+    sets = [paper.data(scale, seed) if data is None else data for seed in seeds]
+    for dataset in sets:
+        paper.check_data(dataset)
+    return [
+        paper.outcome({"depth": table}, Asked(scale, seed, data is not None), dataset.card)
+        for seed, dataset, table in zip(
+            seeds, sets, depth_tables(SERIES[scale], seeds=seeds, data=data), strict=True
+        )
+    ]
 
 
 def depth_tables(
@@ -678,8 +713,7 @@ def depth_tables(
         measures.
     """
     problems = [_problems(seed=seed, data=data) for seed in seeds]
-    names = ("problem", "architecture", "schedule", "objective", "depth", *MEASURED)
-    tables: list[Table] = [{name: [] for name in names} for _ in seeds]
+    rows: list[list[dict[str, Any]]] = [[] for _ in seeds]
     for name, kind, schedule, loss, depths in series:
         for depth in depths if name in problems[0] else ():
             weight_decay = WEIGHT_DECAY / (depth if schedule == SHARED else 1)
@@ -691,14 +725,19 @@ def depth_tables(
                 weight_decay=weight_decay,
                 loss=loss,
             )
-            for run, (each, table) in enumerate(zip(problems, tables, strict=True)):
+            setting = {
+                "problem": name,
+                "architecture": kind,
+                "schedule": schedule,
+                "objective": loss,
+                "depth": depth,
+            }
+            for run, (each, found) in enumerate(zip(problems, rows, strict=True)):
                 measured = report(
                     network.run(run), each[name], weight_decay=weight_decay, loss=loss
                 )
-                values = (name, kind, schedule, loss, depth, *(measured[key] for key in MEASURED))
-                for column, value in zip(table.values(), values, strict=True):
-                    column.append(value)
-    return tables
+                found.append({**setting, **{key: measured[key] for key in MEASURED}})
+    return [Table.of(found) for found in rows]
 
 
 def _problems(*, seed: int, data: Dataset | None) -> dict[str, Problem]:
@@ -715,7 +754,8 @@ def _problems(*, seed: int, data: Dataset | None) -> dict[str, Problem]:
     }
     if len(images.input_shape) == 3:
         classes = min(4, images.num_classes)
-        problems["digits"] = rows_as_tokens(images, 25, num_classes=classes, seed=seed)
+        per_class = min(25, _least(images, classes))
+        problems["digits"] = rows_as_tokens(images, per_class, num_classes=classes, seed=seed)
     if data is None:
         problems |= {"letters": letters(seed=seed), "induction": induction(seed=seed)}
     return problems
@@ -724,16 +764,29 @@ def _problems(*, seed: int, data: Dataset | None) -> dict[str, Problem]:
 # --- claims ---------------------------------------------------------------------------------------
 
 
-def claims(tables: Mapping[str, Table]) -> tuple[Claim, ...]:
-    """What one seed asserts; thresholds are for one seed of the mixture and of digits."""
-    rows = _rows(tables["depth"])
-    made = [_certificate([rows]), *_depth_claims([rows], "one seed"), *_assumption_claims([rows])]
-    if any(row["problem"] == "digits" for row in rows):
-        made.append(_transformer_claim([rows], "digits", (1, 4), (0.65, 0.75), "digits"))
+def claims(
+    tables: Mapping[str, Mapping[str, list[Any]]], num_classes: int = 4
+) -> tuple[Claim, ...]:
+    """What one seed asserts; thresholds are for one seed of the mixture and of digits.
+
+    Args:
+        tables: of `experiment`.
+        num_classes: K of the data in the mixture's place.
+    """
+    run = Table(tables["depth"])
+    made = [
+        _certificate([run]),
+        *_depth_claims([run], "one seed"),
+        *_assumption_claims([run], num_classes),
+    ]
+    if "digits" in run["problem"]:
+        made.append(_transformer_claim([run], "digits", (1, 4), (0.65, 0.75), "digits"))
     return tuple(made)
 
 
-def claims_over_seeds(runs: Sequence[Mapping[str, Table]]) -> tuple[Claim, ...]:
+def claims_over_seeds(
+    runs: Sequence[Mapping[str, Mapping[str, list[Any]]]],
+) -> tuple[Claim, ...]:
     """Claims about means over seeds at greater depth, from "workstation" runs.
 
     Args:
@@ -744,107 +797,116 @@ def claims_over_seeds(runs: Sequence[Mapping[str, Table]]) -> tuple[Claim, ...]:
     """
     if len(runs) < 3:
         raise ValueError(f"got {len(runs)} seeds; a mean over seeds needs at least 3")
-    rows = [_rows(run["depth"]) for run in runs]
+    depths = [Table(run["depth"]) for run in runs]
     return (
-        _certificate(rows),
-        *_depth_claims(rows, f"mean of {len(runs)} seeds"),
-        *_assumption_claims(rows),
-        _transformer_claim(rows, "digits", (1, 8), (0.45, 0.4), "digits"),
-        _transformer_claim(rows, "letters", (1, 8), (0.65, 0.35), "the most frequent letter"),
-        _induction_claim(rows),
+        _certificate(depths),
+        *_depth_claims(depths, f"mean of {len(runs)} seeds"),
+        *_assumption_claims(depths, 4),
+        _transformer_claim(depths, "digits", (1, 8), (0.45, 0.4), "digits"),
+        _transformer_claim(depths, "letters", (1, 8), (0.65, 0.35), "the most frequent letter"),
+        _induction_claim(depths),
     )
 
 
-def _certificate(runs: Sequence[list[dict]]) -> Claim:
-    gaps = [row["gap"] for rows in runs for row in rows if row["architecture"] != _BARE]
-    bare = [row["gap"] for rows in runs for row in rows if row["architecture"] == _BARE]
-    return Claim(
+def _certificate(runs: Sequence[Table]) -> Claim:
+    rows = [row for run in runs for row in run.rows()]
+    gaps = [row["gap"] for row in rows if row["architecture"] != _BARE]
+    bare = max(row["gap"] for row in rows if row["architecture"] == _BARE)
+    return Claim.of(
         "the loss of every trained network that ends in LayerNorm, at every depth, is at least the "
-        "closed-form optimum; without LayerNorm a network falls below it by more than .05",
-        min(gaps) >= 0 and max(bare) < -0.05,
-        {"least gap": min(gaps), "networks": len(gaps)},
+        "closed-form optimum; without LayerNorm a network falls below it by more than {1:.}",
+        {"least gap": proved(at_least(0, min(gaps))), "networks": len(gaps)},
         f"{COURSE}, proof in chapter 8",
-        {"gap without LayerNorm": max(bare)},
+        {"gap without LayerNorm": bare},
+        also={"below the optimum without LayerNorm": above(0.05, -bare)},
         data="all data sets of the experiment",
     )
 
 
-def _depth_claims(runs: Sequence[list[dict]], which: str) -> list[Claim]:
+def _depth_claims(runs: Sequence[Table], which: str) -> list[Claim]:
     one = _series(runs, "mixture", "RN1", CONSTANT)
     two = _series(runs, "mixture", "RN2", CONSTANT)
     shared = _series(runs, "mixture", "RN2", SHARED)
 
     def ratio(series: Mapping[int, Mapping[str, float]], column: str) -> float:
-        return series[16][column] / series[1][column]
+        return over(series[16][column], series[1][column])
 
     return [
-        Claim(
-            "one layer a block, depth 1 to 16: the gap falls to at most .35 and NC1 to at most "
-            f".25 of its value; with two layers a block the gap stays above .6 ({which})",
-            ratio(one, "gap") <= 0.35 and ratio(one, "nc1") <= 0.25 and ratio(two, "gap") >= 0.6,
-            {"gap ratio": ratio(one, "gap"), "NC1 ratio": ratio(one, "nc1")},
-            f"{SUKENIK}, Theorem 4.3 (no rate is claimed there); the numbers: {COURSE}",
-            {"gap ratio, two layers": ratio(two, "gap")},
-        ),
-        Claim(
-            f"on log-log axes the gap falls with a slope between -.8 and -.4; with two layers a "
-            f"block above -.2 ({which})",
-            -0.8 <= _slope(one) <= -0.4 and _slope(two) > -0.2,
-            {"slope": _slope(one)},
-            f"{COURSE}, measured",
-            {"slope, two layers": _slope(two)},
-        ),
-        Claim(
-            "the weight decay spent in the blocks falls to at most .5 from depth 1 to 16; with "
-            f"two layers a block it stays above .8: a product of steps is not cheaper ({which})",
-            ratio(one, "hidden") <= 0.5 and ratio(two, "hidden") >= 0.8,
-            {"ratio": ratio(one, "hidden")},
-            f"{SUKENIK} (the argument); measured: {COURSE}",
-            {"ratio, two layers": ratio(two, "hidden")},
-        ),
-        Claim(
-            "two layers a block: with weight decay divided by the depth NC1 falls to at most .3 "
-            "of its value; with constant weight decay it ends at least twice as high "
+        Claim.of(
+            "one layer a block, depth 1 to 16: the gap falls to at most {0:.} and NC1 to at most "
+            "{1:.} of its value; with two layers a block the gap stays above {2:.} "
             f"({which})",
-            ratio(shared, "nc1") <= 0.3 and two[16]["nc1"] >= 2 * shared[16]["nc1"],
-            {"NC1 ratio, divided": ratio(shared, "nc1"), "NC1 at the end": shared[16]["nc1"]},
+            {
+                "gap ratio": at_most(0.35, ratio(one, "gap")),
+                "NC1 ratio": at_most(0.25, ratio(one, "nc1")),
+            },
+            f"{SUKENIK}, Theorem 4.3 (no rate is claimed there); the numbers: {COURSE}",
+            {"gap ratio, two layers": at_least(0.6, ratio(two, "gap"), natural="rate")},
+        ),
+        Claim.of(
+            "on log-log axes the gap falls with a slope between {0.low:.} and {0.high:.}; with two "
+            "layers a block above {1:.} "
+            f"({which})",
+            {"slope": between(-0.8, -0.4, _slope(one))},
+            f"{COURSE}, measured",
+            {"slope, two layers": above(-0.2, _slope(two))},
+        ),
+        Claim.of(
+            "the weight decay spent in the blocks falls to at most {0:.} from depth 1 to 16; with "
+            "two layers a block it stays above {1:.}: a product of steps is not cheaper "
+            f"({which})",
+            {"ratio": at_most(0.5, ratio(one, "hidden"))},
+            f"{SUKENIK} (the argument); measured: {COURSE}",
+            {"ratio, two layers": at_least(0.8, ratio(two, "hidden"), natural="rate")},
+        ),
+        Claim.of(
+            "two layers a block: with weight decay divided by the depth NC1 falls to at most "
+            "{0:.} of its value; with constant weight decay it ends at least {1:words} as high "
+            f"({which})",
+            {
+                "NC1 ratio, divided": at_most(0.3, ratio(shared, "nc1")),
+                "NC1 at the end": shared[16]["nc1"],
+            },
             f"{SUKENIK}, Theorem 4.6 (weight decay o(1/log L)); the numbers: {COURSE}",
             {"NC1 ratio, constant": ratio(two, "nc1"), "NC1 at the end": two[16]["nc1"]},
+            also={"constant over divided": at_least(2, over(two[16]["nc1"], shared[16]["nc1"]))},
         ),
     ]
 
 
-def _assumption_claims(runs: Sequence[list[dict]]) -> list[Claim]:
+def _assumption_claims(runs: Sequence[Table], num_classes: int) -> list[Claim]:
     clean = _series(runs, "mixture", "RN1", CONSTANT)[16]
     mse = _series(runs, "mixture", "RN1", CONSTANT, "mse")[16]
     random = _series(runs, "random labels", "RN1", CONSTANT)
     conflict = _series(runs, "conflicts", "RN1", CONSTANT)[16]
-    # The mixture has 4 classes; on a caller's own data K is read off nowhere else but the claims
-    # are only reported there.
-    simplex = -1 / 3
+    simplex = -1 / (num_classes - 1)
+    said = f"-1/{num_classes - 1}" if num_classes > 2 else "-1"
     return [
-        Claim(
-            "random labels on distinct samples collapse too: NC1 at depth 16 at most .1 of that at "
-            "depth 1; two copies a class with conflicting labels keep it 4 times above the clean "
-            "value",
-            random[16]["nc1"] <= 0.1 * random[1]["nc1"] and conflict["nc1"] >= 4 * clean["nc1"],
+        Claim.of(
+            "random labels on distinct samples collapse too: NC1 at depth 16 at most {0:.} of that "
+            "at depth 1; two copies a class with conflicting labels keep it {1} times above the "
+            "clean value",
             {"NC1, random labels": random[16]["nc1"], "at depth 1": random[1]["nc1"]},
             f"{SUKENIK} (no other condition on the data than distinct samples)",
             {"NC1, conflicting labels": conflict["nc1"], "clean": clean["nc1"]},
+            also={
+                "depth 16 over depth 1": at_most(0.1, over(random[16]["nc1"], random[1]["nc1"])),
+                "conflicting over clean": at_least(4, over(conflict["nc1"], clean["nc1"])),
+            },
         ),
-        Claim(
-            "the loss chooses the frame: class means at cosine -1/3 to .02 under cross-entropy, "
-            "and nearer to 0 than to -1/3 under MSE, in the same network",
-            abs(clean["cosine"] - simplex) <= 0.02 and mse["cosine"] > simplex / 2,
+        Claim.of(
+            f"the loss chooses the frame: class means at cosine {said} to {{1:.}} under "
+            f"cross-entropy, and nearer to 0 than to {said} under MSE, in the same network",
             {"cross-entropy": clean["cosine"]},
             f"{COURSE}, closed forms in chapter 8",
-            {"MSE": mse["cosine"]},
+            {"MSE": above(simplex / 2, mse["cosine"])},
+            also={"off the simplex": at_most(0.02, abs(clean["cosine"] - simplex))},
         ),
     ]
 
 
 def _transformer_claim(
-    runs: Sequence[list[dict]],
+    runs: Sequence[Table],
     problem: str,
     depths: tuple[int, int],
     most: tuple[float, float],
@@ -853,36 +915,40 @@ def _transformer_claim(
     """Gap and NC1 of a Transformer fall with depth; NC1 with two layers in its steps does less."""
     one, two = (_series(runs, problem, f"Transformer {layers}", CONSTANT) for layers in (1, 2))
     gap, nc1, control = (
-        series[depths[1]][column] / series[depths[0]][column]
+        over(series[depths[1]][column], series[depths[0]][column])
         for series, column in ((one, "gap"), (one, "nc1"), (two, "nc1"))
     )
     which = "one seed" if len(runs) == 1 else f"mean of {len(runs)} seeds"
-    return Claim(
+    return Claim.of(
         f"a Transformer on {text}: from depth {depths[0]} to {depths[1]} the gap falls to at most "
-        f"{most[0]} and NC1 to at most {most[1]}; with two layers in its steps NC1 falls less "
+        "{0} and NC1 to at most {1}; with two layers in its steps NC1 falls less "
         f"({which})",
-        gap <= most[0] and nc1 <= most[1] and control > nc1,
-        {"gap ratio": gap, "NC1 ratio": nc1},
+        {"gap ratio": at_most(most[0], gap), "NC1 ratio": at_most(most[1], nc1)},
         f"{SUKENIK}, Theorem 4.3 (Transformers); the numbers: {COURSE}",
-        {"NC1 ratio, two layers": control},
+        {"NC1 ratio, two layers": above(nc1, control, measured=True)},
         data=f"{text}: 25 training samples a class",
     )
 
 
-def _induction_claim(runs: Sequence[list[dict]]) -> Claim:
+def _induction_claim(runs: Sequence[Table]) -> Claim:
     """Induction needs two blocks to be solved; the letters, which one block solves, fall less."""
     induction_, letters_ = (
         _series(runs, name, "Transformer 1", CONSTANT) for name in ("induction", "letters")
     )
-    fall, control = (series[2]["nc1"] / series[1]["nc1"] for series in (induction_, letters_))
-    return Claim(
-        "induction: the second block takes NC1 to at most .2 of its value, and accuracy to 1; a "
-        f"task that one block solves gains less from it (mean of {len(runs)} seeds)",
-        fall <= 0.2 < control
-        and induction_[1]["accuracy"] < 1 == induction_[2]["accuracy"] == letters_[1]["accuracy"],
-        {"NC1 ratio": fall, "accuracy, one block": induction_[1]["accuracy"]},
+    fall, control = (over(series[2]["nc1"], series[1]["nc1"]) for series in (induction_, letters_))
+    return Claim.of(
+        "induction: the second block takes NC1 to at most {0:.} of its value, and accuracy to {4}; "
+        f"a task that one block solves gains less from it (mean of {len(runs)} seeds)",
+        {
+            "NC1 ratio": at_most(0.2, fall),
+            "accuracy, one block": below(1, induction_[1]["accuracy"], natural="rate"),
+        },
         f"{COURSE}, measured",
-        {"NC1 ratio, letters": control, "accuracy, one block": letters_[1]["accuracy"]},
+        {
+            "NC1 ratio, letters": above(0.2, control),
+            "accuracy, one block": equal(1, letters_[1]["accuracy"]),
+        },
+        also={"accuracy, two blocks": equal(1, induction_[2]["accuracy"])},
         data="made-up sequences of key-value pairs: 100 sequences, 4 classes",
     )
 
@@ -891,20 +957,18 @@ _BARE = "RN1 without LayerNorm"
 
 
 def _series(
-    runs: Sequence[list[dict]],
+    runs: Sequence[Table],
     problem: str,
     architecture: str,
     schedule: str,
     objective: str = "cross-entropy",
 ) -> dict[int, dict[str, float]]:
     """Mean over seeds of each measured column, by depth."""
-    wanted = (problem, architecture, schedule, objective)
-    keys = ("problem", "architecture", "schedule", "objective")
+    setting = {"architecture": architecture, "schedule": schedule, "objective": objective}
     found: dict[int, list[dict]] = {}
-    for rows in runs:
-        for row in rows:
-            if tuple(row[key] for key in keys) == wanted:
-                found.setdefault(row["depth"], []).append(row)
+    for run in runs:
+        for row in run.where(problem=problem, **setting).rows():
+            found.setdefault(row["depth"], []).append(row)
     return {
         depth: {name: float(np.mean([row[name] for row in same])) for name in MEASURED}
         for depth, same in found.items()
@@ -916,7 +980,3 @@ def _slope(series: Mapping[int, Mapping[str, float]]) -> float:
     depths = [depth for depth in sorted(series) if depth <= 16]
     gaps = [series[depth]["gap"] for depth in depths]
     return float(np.polyfit(np.log(depths), np.log(gaps), 1)[0])
-
-
-def _rows(table: Table) -> list[dict]:
-    return [dict(zip(table, row, strict=True)) for row in zip(*table.values(), strict=True)]

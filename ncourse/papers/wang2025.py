@@ -24,7 +24,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from ncourse.claims import Claim, Outcome, Table
+from ncourse.claims import Claim, DataCard, Outcome
+from ncourse.comparisons import Comparison, above, at_least, at_most, below, proved
 from ncourse.continual import (
     DarkExperience,
     ExperienceReplay,
@@ -44,7 +45,9 @@ from ncourse.continual import (
 )
 from ncourse.data import Dataset, cifar100, digits, gaussian_mixture
 from ncourse.models import Classifier, resnet18, seeded
+from ncourse.papers import Asked, declared
 from ncourse.simplex import SimplexFrame, growth_cosine
+from ncourse.tables import Table
 
 __all__ = [
     "PAPER",
@@ -148,8 +151,7 @@ def growth(*, seed: int) -> Table:
         over the old vertices, after growing, and `greatest_agreement`), random (the best agreement
         of 200 random frames).
     """
-    names = ("old", "new", "cosine", "deviation", "rootless", "agreement", "bound", "random")
-    table: Table = {name: [] for name in names}
+    rows = []
     generator = torch.Generator().manual_seed(seed)
     for old, new in ((2, 4), (4, 6), (8, 10), (10, 20), (20, 40)):
         before = SimplexFrame(random_frame(old, 64, generator=generator).basis.double())
@@ -160,19 +162,19 @@ def growth(*, seed: int) -> Table:
             (before.vertices * random_frame(new, 64, generator=generator).vertices[:old]).sum()
             for _ in range(200)
         ]
-        row = {
-            "old": old,
-            "new": new,
-            "cosine": cosines.min().item(),
-            "deviation": (cosines - growth_cosine(old, new)).abs().max().item(),
-            "rootless": (cosines - growth_cosine(old, new) ** 2).abs().max().item(),
-            "agreement": cosines.sum().item(),
-            "bound": greatest_agreement(old, new),
-            "random": max(agreements).item(),
-        }
-        for name, value in row.items():
-            table[name].append(value)
-    return table
+        rows.append(
+            {
+                "old": old,
+                "new": new,
+                "cosine": cosines.min().item(),
+                "deviation": (cosines - growth_cosine(old, new)).abs().max().item(),
+                "rootless": (cosines - growth_cosine(old, new) ** 2).abs().max().item(),
+                "agreement": cosines.sum().item(),
+                "bound": greatest_agreement(old, new),
+                "random": max(agreements).item(),
+            }
+        )
+    return Table.of(rows)
 
 
 # --- ablations: each changes one thing ------------------------------------------------------------
@@ -259,46 +261,61 @@ with a buffer of 200, batches of 32, learning rate 0.03, no momentum and no weig
 TUNING_SEEDS = (10, 11, 12)
 
 
-def experiment(scale: str = "laptop", *, seed: int = 0, data: Dataset | None = None) -> Outcome:
+def _data(scale: str, seed: int) -> Dataset:
+    return {"laptop": lambda: mixture(seed=seed), "workstation": digits, "paper": cifar100}[scale]()
+
+
+def _judge(tables: Mapping[str, Table], scale: str, card: DataCard) -> tuple[Claim, ...]:
+    if scale == "workstation":
+        return ()
+    return claims(tables) if scale == "laptop" else _claims_on_images(tables)
+
+
+def _judge_seeds(outcomes: Sequence[Outcome]) -> tuple[Claim, ...]:
+    return claims_over_seeds([outcome.tables for outcome in outcomes])
+
+
+@declared(
+    scales={
+        "laptop": "a mixture of 40 classes in 10 tasks and digits in 5, under a minute on one core",
+        "workstation": "`tuning`, without claims and without the caller's own data, some minutes",
+        "paper": "ResNet-18 on CIFAR-100 or on the caller's own images, on a GPU",
+    },
+    data=_data,
+    needs={"classes": 4, "training samples": 1},
+    resumable=False,
+    judge=_judge,
+    judge_seeds=_judge_seeds,
+)
+def experiment(dataset: Dataset, asked: Asked) -> dict[str, Table]:
     """All strategies on one stream, with one seed.
 
-    Args:
-        scale: "laptop" (a mixture of 40 classes in 10 tasks and digits in 5, under a minute on one
-            core), "workstation" (`tuning`, some minutes) or "paper" (ResNet-18 on CIFAR-100 or on
-            the caller's own images, on a GPU).
-        seed: of the data, the order of classes, the networks and the batches.
-        data: the caller's own data set in place of the mixture; digits are then left out. It is
-            split into at most 10 tasks of at least 2 classes. Claims are reported and do not raise.
+    The caller's own data take the place of the mixture, in at most 10 tasks of at least 2 classes;
+    digits are then left out. At "paper" they need 100 or 200 classes.
 
     Returns:
         An `Outcome` with the tables "growth", "strategies", "curve", "collapse", and "digits".
-
-    Raises:
-        ValueError: for an unknown scale; for "paper" with other than 100 or 200 classes.
     """
-    if scale == "paper":
-        return _paper(seed=seed, data=data)
-    if scale == "workstation" and data is None:
+    seed = asked.seed
+    if asked.scale == "paper":
+        return {"strategies": _on_images(dataset, seed=seed)}
+    if asked.scale == "workstation":
+        if asked.own_data:
+            raise ValueError(
+                "scale 'workstation' tunes weights on digits and the mixture; it takes no data — "
+                "use 'laptop'"
+            )
         return tuning(seed=seed)
-    if scale != "laptop":
-        raise ValueError(
-            f"scale is {scale!r}; this experiment has 'laptop', 'workstation' (without data) and "
-            "'paper'"
-        )
-    dataset = mixture(seed=seed) if data is None else data
     stream = Stream.split(
-        dataset, min(10, dataset.num_classes // 2), seed=None if data is None else seed
+        dataset, min(10, dataset.num_classes // 2), seed=seed if asked.own_data else None
     )
     parts = [
         compare(stream, STRATEGIES, seed=seed),
         compare(stream, MORE, seed=seed),
         compare(stream, {"ReLU features": STRATEGIES["ProNC"]}, seed=seed, relu=True),
     ]
-    tables: dict[str, Table] = {"growth": growth(seed=seed), **joined(parts)}
-    if data is None:
-        tables["digits"] = on_digits(seed=seed)
-    outcome = Outcome("wang2025", scale, seed, dataset.card, claims(tables), tables)
-    return outcome if data is None else outcome.reported()
+    tables = {"growth": growth(seed=seed), **joined(parts)}
+    return tables if asked.own_data else {**tables, "digits": on_digits(seed=seed)}
 
 
 def mixture(*, seed: int) -> Dataset:
@@ -335,18 +352,16 @@ def feature_network(
         return Classifier(body, nn.Linear(dim, num_classes))
 
 
-def tuning(*, seed: int) -> Outcome:
+def tuning(*, seed: int) -> dict[str, Table]:
     """What is too long for a notebook: grids of weights and buffer sizes, for one seed.
 
     The seeds of tuning (`TUNING_SEEDS`) are others than those of evaluation.
 
     Returns:
-        An `Outcome` without claims, with the tables "grid" (data, method, alignment, distillation,
-        final, anytime) and "buffers" (method, buffer, final) on digits.
+        Tables "grid" (data, method, alignment, distillation, final, anytime) and "buffers" (method,
+        buffer, final) on digits.
     """
-    grid: Table = {
-        name: [] for name in ("data", "method", "alignment", "distillation", "final", "anytime")
-    }
+    grid, buffers = [], []
     kinds = {"fixed simplex": FixedSimplex, "ProNC": ProgressiveCollapse}
     pairs = {
         "digits": list(product((2, 5, 10, 20, 50), (0, 5, 20, 60, 170))),
@@ -359,19 +374,21 @@ def tuning(*, seed: int) -> Outcome:
         strategies |= {("DER++", w, 0): DarkExperience(w) for w in (0.1, 0.2, 0.5, 1, 2)}
         for (name, alignment, distillation), strategy in strategies.items():
             run = _run_on(data, strategy, buffer_size=None, seed=seed)
-            values = (data, name, alignment, distillation)
-            scores = (final_accuracy(run.class_il), anytime_accuracy(run.class_il))
-            for column, value in zip(grid.values(), (*values, *scores), strict=True):
-                column.append(value)
-    buffers: Table = {"method": [], "buffer": [], "final": []}
+            grid.append(
+                {
+                    "data": data,
+                    "method": name,
+                    "alignment": alignment,
+                    "distillation": distillation,
+                    "final": final_accuracy(run.class_il),
+                    "anytime": anytime_accuracy(run.class_il),
+                }
+            )
     for size in (20, 50, 100, 200, 400, 800):
         for name in ("ER", "ProNC"):
             run = _run_on("digits", DIGITS[name], buffer_size=size, seed=seed)
-            _append(
-                buffers, {"method": name, "buffer": size, "final": final_accuracy(run.class_il)}
-            )
-    tables = {"grid": grid, "buffers": buffers}
-    return Outcome("wang2025", "workstation", seed, digits().card, (), tables)
+            buffers.append({"method": name, "buffer": size, "final": final_accuracy(run.class_il)})
+    return {"grid": Table.of(grid), "buffers": Table.of(buffers)}
 
 
 def crop_and_flip(
@@ -388,8 +405,16 @@ def crop_and_flip(
     return torch.where(mirrored[:, None, None, None], moved.flip(-1), moved)
 
 
-def _paper(*, seed: int, data: Dataset | None) -> Outcome:
-    dataset = cifar100() if data is None else data
+def _on_images(dataset: Dataset, *, seed: int) -> Table:
+    """Replay, ProNC and its control with a ResNet-18: a "strategies" table.
+
+    Args:
+        dataset: CIFAR-100, or other images.
+        seed: of the network and the batches.
+
+    Raises:
+        ValueError: for other than 100 or 200 classes.
+    """
     if dataset.num_classes not in PAPER:
         raise ValueError(
             f"{dataset.name} has {dataset.num_classes} classes; the authors' README gives settings "
@@ -404,7 +429,7 @@ def _paper(*, seed: int, data: Dataset | None) -> Outcome:
         "redrawn": Redrawn(*weights),
     }
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    table = _empty_summary()
+    rows = []
     for name, strategy in strategies.items():
         run = learn(
             Stream.split(dataset, settings.num_tasks),
@@ -416,17 +441,8 @@ def _paper(*, seed: int, data: Dataset | None) -> Outcome:
             augment=crop_and_flip,
             seed=seed,
         )
-        _append(table, _summary(name, run))
-    final = dict(zip(table["method"], table["final"], strict=True))
-    made = Claim(
-        "on the paper's data ProNC ends above ER, and above a simplex drawn anew at each task",
-        final["ProNC"] > max(final["ER"], final["redrawn"]),
-        {"ProNC": final["ProNC"]},
-        f"{SECOND_HAND}: .443 against .218 on CIFAR-100, .201 against .085 on TinyImageNet",
-        {"ER": final["ER"], "redrawn": final["redrawn"]},
-    )
-    outcome = Outcome("wang2025", "paper", seed, dataset.card, (made,), {"strategies": table})
-    return outcome if data is None else outcome.reported()
+        rows.append(_summary(name, run))
+    return Table.of(rows)
 
 
 def compare(
@@ -446,9 +462,7 @@ def compare(
         of the first task's class means with what they were), "collapse" (method, task, trace_ratio,
         nc2_equiangular on the training samples of all classes seen).
     """
-    summary = _empty_summary()
-    curve: Table = {name: [] for name in ("method", "task", "accuracy", "first_task", "drift")}
-    collapse: Table = {name: [] for name in ("method", "task", "trace_ratio", "nc2_equiangular")}
+    summary, curve, collapse = [], [], []
     first = stream.tasks[0].classes
     for name, strategy in strategies.items():
         shape = stream.tasks[0].inputs.shape[1:]
@@ -460,36 +474,37 @@ def compare(
             buffer_size=2 * stream.num_classes,
             seed=seed,
         )
-        _append(summary, _summary(name, run))
+        summary.append(_summary(name, run))
         for task, row in enumerate(run.class_il):
-            values = {
-                "method": name,
-                "task": task + 1,
-                "accuracy": float(row[: task + 1].mean()),
-                "first_task": float(row[0]),
-                "drift": float(run.drift[task, first.start : first.stop].mean()),
-            }
-            _append(curve, values)
+            place = {"method": name, "task": task + 1}
+            curve.append(
+                {
+                    **place,
+                    "accuracy": float(row[: task + 1].mean()),
+                    "first_task": float(row[0]),
+                    "drift": float(run.drift[task, first.start : first.stop].mean()),
+                }
+            )
             measured = {key: run.collapse[key][task] for key in ("trace_ratio", "nc2_equiangular")}
-            _append(collapse, {"method": name, "task": task + 1, **measured})
-    return {"strategies": summary, "curve": curve, "collapse": collapse}
+            collapse.append({**place, **measured})
+    return {
+        "strategies": Table.of(summary),
+        "curve": Table.of(curve),
+        "collapse": Table.of(collapse),
+    }
 
 
 def joined(parts: Sequence[Mapping[str, Table]]) -> dict[str, Table]:
     """Tables of the same names, one below the other."""
-    return {
-        name: {column: [v for part in parts for v in part[name][column]] for column in table}
-        for name, table in parts[0].items()
-    }
+    return {name: Table.of(row for part in parts for row in part[name].rows()) for name in parts[0]}
 
 
 def on_digits(*, seed: int) -> Table:
     """`DIGITS` on digits in 5 tasks with 2 stored samples a class: a "strategies" table."""
-    table = _empty_summary()
-    for name, strategy in DIGITS.items():
-        run = _run_on("digits", strategy, buffer_size=20, seed=seed)
-        _append(table, _summary(name, run))
-    return table
+    return Table.of(
+        _summary(name, _run_on("digits", strategy, buffer_size=20, seed=seed))
+        for name, strategy in DIGITS.items()
+    )
 
 
 def _run_on(data: str, strategy: Strategy, *, buffer_size: int | None, seed: int) -> Run:
@@ -514,12 +529,6 @@ def _summary(name: str, run: Run) -> dict[str, float | str]:
         "forgetting": forgetting(run.class_il),
         "transfer": backward_transfer(run.class_il),
         "task_il": final_accuracy(run.task_il),
-    }
-
-
-def _empty_summary() -> Table:
-    return {
-        name: [] for name in ("method", "final", "anytime", "forgetting", "transfer", "task_il")
     }
 
 
@@ -558,26 +567,46 @@ def claims_over_seeds(runs: Sequence[Mapping[str, Table]]) -> tuple[Claim, ...]:
     return tuple(_trends([run["strategies"] for run in runs], [run["digits"] for run in runs]))
 
 
+def _claims_on_images(tables: Mapping[str, Table]) -> tuple[Claim, ...]:
+    """What the run at the paper's scale asserts."""
+    final = {row["method"]: row["final"] for row in tables["strategies"].rows()}
+    return (
+        Claim.of(
+            "on the paper's data ProNC ends above ER, and above a simplex drawn anew at each task",
+            {"ProNC": final["ProNC"]},
+            f"{SECOND_HAND}: .443 against .218 on CIFAR-100, .201 against .085 on TinyImageNet",
+            {"ER": final["ER"], "redrawn": final["redrawn"]},
+            also={
+                "above ER": above(final["ER"], final["ProNC"], measured=True),
+                "above redrawn": above(final["redrawn"], final["ProNC"], measured=True),
+            },
+        ),
+    )
+
+
 def _growth_claims(table: Table) -> list[Claim]:
-    attained = [a / b for a, b in zip(table["agreement"], table["bound"], strict=True)]
-    drawn = [r / b for r, b in zip(table["random"], table["bound"], strict=True)]
+    rows = table.rows()
+    attained = [row["agreement"] / row["bound"] for row in rows]
     return [
-        Claim(
-            "all old vertices turn by one angle, whose cosine is sqrt((1-1/K)/(1-1/K')), to 1e-6; "
-            "without the root it is off by more than .01",
-            max(table["deviation"]) <= 1e-6 and min(table["rootless"]) > 0.01,
-            {"largest deviation": max(table["deviation"])},
+        Claim.of(
+            "all old vertices turn by one angle, whose cosine is sqrt((1-1/K)/(1-1/K')), to {0:e}; "
+            "without the root it is off by more than {1:.}",
+            {"largest deviation": proved(at_most(1e-6, max(table["deviation"])))},
             f"{WANG} (the growth); the closed form: {COURSE}",
-            {"without the root, least deviation": min(table["rootless"])},
+            {"without the root, least deviation": proved(above(0.01, min(table["rootless"])))},
             data=GEOMETRY,
         ),
-        Claim(
-            "growing attains the greatest possible agreement with the old vertices to 1e-6; none "
-            "of 200 random simplices reaches 60 % of it",
-            max(abs(ratio - 1) for ratio in attained) <= 1e-6 and max(drawn) <= 0.6,
+        Claim.of(
+            "growing attains the greatest possible agreement with the old vertices to {1:e}; none "
+            "of 200 random simplices reaches {0:%} of it",
             {"attained / bound, least": min(attained)},
             f"{COURSE}, proof in chapter 9",
-            {"random / bound, greatest": max(drawn)},
+            {
+                "random / bound, greatest": at_most(
+                    0.6, max(row["random"] / row["bound"] for row in rows)
+                )
+            },
+            also={"off the bound": proved(at_most(1e-6, max(abs(each - 1) for each in attained)))},
             data=GEOMETRY,
         ),
     ]
@@ -588,24 +617,28 @@ def _trends(strategies: Sequence[Table], on_digits: Sequence[Table]) -> list[Cla
     which = f"mean of {len(strategies)} seeds" if several else "one seed"
     margin = {name: pair[several] for name, pair in MARGINS.items()}
     final, anytime = _means(strategies, "final"), _means(strategies, "anytime")
+    tuned = "fixed simplex, tuned"
 
     def loses(name: str, text: str, source: str = f"{COURSE}, an ablation") -> Claim:
-        return Claim(
-            f"{text} costs at least {margin[name]} of final accuracy ({which})",
-            final["ProNC"] - final[name] >= margin[name],
+        return Claim.of(
+            f"{text} costs at least {{0}} of final accuracy ({which})",
             {"ProNC": final["ProNC"]},
             source,
             {name: final[name]},
+            also={"cost": at_least(margin[name], final["ProNC"] - final[name])},
         )
 
     made = [
-        Claim(
-            f"many small tasks, few stored samples: ProNC ends above ER by {margin['ER']} or more; "
-            f"with a simplex drawn anew at each task the same strategy does not ({which})",
-            final["ProNC"] - final["ER"] >= margin["ER"] > final["redrawn"] - final["ER"],
+        Claim.of(
+            "many small tasks, few stored samples: ProNC ends above ER by {0} or more; with a "
+            f"simplex drawn anew at each task the same strategy does not ({which})",
             {"ProNC": final["ProNC"], "ER": final["ER"]},
             f"{SECOND_HAND} (above ER on all three of its data sets); the margin: {COURSE}",
             {"redrawn": final["redrawn"]},
+            also={
+                "above ER": at_least(margin["ER"], final["ProNC"] - final["ER"]),
+                "redrawn, above ER": below(margin["ER"], final["redrawn"] - final["ER"]),
+            },
         ),
         loses("redrawn", "drawing the simplex anew instead of growing it"),
         loses("no distillation", "leaving out the distillation"),
@@ -614,23 +647,31 @@ def _trends(strategies: Sequence[Table], on_digits: Sequence[Table]) -> list[Cla
             "fixing the whole simplex in advance, at equal weights,",
             f"{SECOND_HAND} (above NCT on all three of its data sets); the margin: {COURSE}",
         ),
-        Claim(
+        Claim.of(
             "a fixed simplex with its own tuned weights still trails ProNC in anytime accuracy, by "
-            f"at least {margin['anytime']}; a random start of ProNC's simplex does not ({which})",
-            anytime["ProNC"] - anytime["fixed simplex, tuned"] >= margin["anytime"]
-            and abs(anytime["ProNC"] - anytime["random start"]) <= 0.02,
+            f"at least {{0}}; a random start of ProNC's simplex does not ({which})",
             {"ProNC": anytime["ProNC"], "ProNC, random start": anytime["random start"]},
             f"{COURSE}, measured",
-            {"fixed simplex, tuned": anytime["fixed simplex, tuned"]},
+            {tuned: anytime[tuned]},
+            also={
+                "trails by": at_least(margin["anytime"], anytime["ProNC"] - anytime[tuned]),
+                "random start, off by": at_most(
+                    0.02, abs(anytime["ProNC"] - anytime["random start"])
+                ),
+            },
         ),
-        Claim(
+        Claim.of(
             "starting from the simplex nearest to the means, or from a random one: final "
-            f"accuracies within .03; drawing it anew later is what costs ({which})",
-            abs(final["ProNC"] - final["random start"]) <= 0.03
-            and final["random start"] - final["redrawn"] >= margin["redrawn"],
+            f"accuracies within {{0:.}}; drawing it anew later is what costs ({which})",
             {"nearest": final["ProNC"], "random start": final["random start"]},
             f"{COURSE}, a negative result on {WANG}, Theorem 1",
             {"redrawn": final["redrawn"]},
+            also={
+                "random start, off by": at_most(0.03, abs(final["ProNC"] - final["random start"])),
+                "redrawn, cost": at_least(
+                    margin["redrawn"], final["random start"] - final["redrawn"]
+                ),
+            },
         ),
         loses("ReLU features", "taking the features after a ReLU, as in the authors' code,"),
     ]
@@ -642,25 +683,26 @@ def _trends(strategies: Sequence[Table], on_digits: Sequence[Table]) -> list[Cla
 def _digits_claims(tables: Sequence[Table], margin: Mapping[str, float], which: str) -> list[Claim]:
     final, anytime = _means(tables, "final"), _means(tables, "anytime")
     tuned = "fixed simplex, tuned"
+
+    def ahead(name: str) -> Comparison:
+        return above(anytime[name], anytime["ProNC"], measured=True, natural="rate")
+
     return [
-        Claim(
-            f"digits: ProNC ends above ER by {margin['digits, ER']} or more, and above it on the "
-            f"way too ({which})",
-            final["ProNC"] - final["ER"] >= margin["digits, ER"]
-            and anytime["ProNC"] > anytime["ER"],
-            {"final, ProNC": final["ProNC"], "anytime, ProNC": anytime["ProNC"]},
+        Claim.of(
+            f"digits: ProNC ends above ER by {{1}} or more, and above it on the way too ({which})",
+            {"final, ProNC": final["ProNC"], "anytime, ProNC": ahead("ER")},
             f"{SECOND_HAND}; digits: {COURSE}",
             {"final, ER": final["ER"], "anytime, ER": anytime["ER"]},
+            also={"above ER": at_least(margin["digits, ER"], final["ProNC"] - final["ER"])},
             data=IMAGES,
         ),
-        Claim(
-            f"digits: a tuned fixed simplex ties ProNC in final accuracy, within {margin['tie']}; "
-            f"it trails in anytime accuracy ({which})",
-            abs(final["ProNC"] - final[tuned]) <= margin["tie"]
-            and anytime["ProNC"] > anytime[tuned],
+        Claim.of(
+            "digits: a tuned fixed simplex ties ProNC in final accuracy, within {1}; it trails in "
+            f"anytime accuracy ({which})",
             {"final, ProNC": final["ProNC"], "final, fixed and tuned": final[tuned]},
             f"{COURSE}, a negative result",
-            {"anytime, ProNC": anytime["ProNC"], "anytime, fixed and tuned": anytime[tuned]},
+            {"anytime, ProNC": ahead(tuned), "anytime, fixed and tuned": anytime[tuned]},
+            also={"apart": at_most(margin["tie"], abs(final["ProNC"] - final[tuned]))},
             data=IMAGES,
         ),
     ]
@@ -668,13 +710,7 @@ def _digits_claims(tables: Sequence[Table], margin: Mapping[str, float], which: 
 
 def _means(tables: Sequence[Table], column: str) -> dict[str, float]:
     """A column's mean over seeds, by method."""
-    methods = tables[0]["method"]
     return {
-        name: mean(table[column][table["method"].index(name)] for table in tables)
-        for name in methods
+        name: mean(table.where(method=name)[column][0] for table in tables)
+        for name in tables[0]["method"]
     }
-
-
-def _append(table: Table, row: Mapping[str, object]) -> None:
-    for name, value in row.items():
-        table[name].append(value)

@@ -26,9 +26,22 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 from tqdm.auto import tqdm
 
-from ncourse.claims import Claim, Outcome, Table
+from ncourse.claims import Claim, DataCard
+from ncourse.comparisons import (
+    above,
+    at_least,
+    at_most,
+    below,
+    between,
+    equal,
+    every,
+    over,
+    proved,
+)
 from ncourse.data import Dataset
 from ncourse.metrics import measure
+from ncourse.papers import Asked, declared
+from ncourse.tables import Table
 
 __all__ = [
     "BALLS",
@@ -424,8 +437,12 @@ def stationary(
     seed: int = 0,
     iterations: int = 4000,
 ) -> Network:
-    """A nearly stationary network with W fixed, d = 8 and gamma = 1: L-BFGS on all particles."""
-    start = random_network(dataset, num_particles=num_particles, dim=8, gamma=1.0, seed=seed)
+    """A nearly stationary network with W fixed and gamma = 1: L-BFGS on all particles.
+
+    d = 8, or K if that is more.
+    """
+    dim = max(8, dataset.num_classes)
+    start = random_network(dataset, num_particles=num_particles, dim=dim, gamma=1.0, seed=seed)
     targets = _targets(dataset)
     split = start.outer.numel()
 
@@ -632,7 +649,7 @@ def measured(
         "identity": identity,
         "dropped": dropped,
         "imbalance": imbalance(network),
-        "outside": (outside(network).norm() / beginning).item() if beginning > 0 else 0.0,
+        "outside": (outside(network).norm() / beginning).item() if beginning > 1e-9 else 0.0,
         "train_accuracy": _accuracy(network, dataset.inputs, dataset.labels),
         "test_accuracy": _accuracy(network, dataset.test_inputs, dataset.test_labels),
     }
@@ -684,7 +701,7 @@ def trajectory(
         {"time": time, **measured(each, dataset, weight_decay=weight_decay, start=start)}
         for time, each in zip(times, path, strict=True)
     ]
-    return _table(rows)
+    return Table.of(rows)
 
 
 def generalisation(*, seed: int) -> Table:
@@ -702,9 +719,9 @@ def generalisation(*, seed: int) -> Table:
             num_particles=64,
             step=0.1,
         )
-        end = {key: run[key][-1] for key in ("loss", "nc1", "train_accuracy", "test_accuracy")}
+        end = {key: run.last[key] for key in ("loss", "nc1", "train_accuracy", "test_accuracy")}
         rows.append({"data": name, "nc1_start": run["nc1"][0], **end})
-    return _table(rows)
+    return Table.of(rows)
 
 
 def landscape(
@@ -726,7 +743,7 @@ def landscape(
         kept = {name: row[name] for name in columns}
         spread = _nc1(early.features(few.inputs), few)
         rows.append({"weight_decay": weight_decay, **kept, "early": spread})
-    return _table(rows)
+    return Table.of(rows)
 
 
 def floor(dataset: Dataset, *, seed: int, sizes: Sequence[int] = (128, 512, 2048)) -> Table:
@@ -743,7 +760,7 @@ def floor(dataset: Dataset, *, seed: int, sizes: Sequence[int] = (128, 512, 2048
         predicted = frozen_nc1(end, dataset)
         kept = {name: row[name] for name in ("loss", "nc1")}
         rows.append({"particles": size, **kept, "predicted": predicted})
-    return _table(rows)
+    return Table.of(rows)
 
 
 def entropic(dataset: Dataset, *, seed: int) -> Table:
@@ -772,11 +789,11 @@ def entropic(dataset: Dataset, *, seed: int) -> Table:
         )
         end = path[-1][1]
         size = end.outer.shape[1] - dataset.num_classes
-        variance = outside(end).square().sum().item() / len(end.outer) / size
-        kept = {key: run[key][-1] for key in ("loss", "nc1", "imbalance")}
+        variance = over(outside(end).square().sum().item() / len(end.outer), size)
+        kept = {key: run.last[key] for key in ("loss", "nc1", "imbalance")}
         start = {"nc1_start": run["nc1"][0]}
         rows.append({"run": name, **start, **kept, "variance": variance, "predicted": ratio})
-    return _table(rows)
+    return Table.of(rows)
 
 
 SIZES = (32, 128, 512, 2048)
@@ -786,8 +803,8 @@ REFERENCE = 16384
 def convergence(dataset: Dataset, *, seed: int, starts: int = 8) -> tuple[Table, Table]:
     """How far the features of P particles are from those of three runs with 16,384, on average.
 
-    d = 4, gamma = 1, step 0.1, weight decay 4e-3; all runs share W. From time 10 to time 50: at the
-    start the limit is H = 0, where there is no NC1.
+    d = 4, or K if that is more; gamma = 1, step 0.1, weight decay 4e-3; all runs share W. From
+    time 10 to time 50: at the start the limit is H = 0, where there is no NC1.
 
     Returns:
         The table with columns particles, start, features (mean over time of |H - H_ref|_F /
@@ -795,11 +812,12 @@ def convergence(dataset: Dataset, *, seed: int, starts: int = 8) -> tuple[Table,
         over time); and one of the reference: time, loss, nc1.
     """
     times = [float(time) for time in range(10, 51, 4)]
-    shared = random_network(dataset, num_particles=1, dim=4, gamma=1.0, seed=seed).weight
+    dim = max(4, dataset.num_classes)
+    shared = random_network(dataset, num_particles=1, dim=dim, gamma=1.0, seed=seed).weight
 
     def path(size: int, number: int) -> list[Tensor]:
         begin = random_network(
-            dataset, num_particles=size, dim=4, gamma=1.0, seed=1000 * seed + number
+            dataset, num_particles=size, dim=dim, gamma=1.0, seed=1000 * seed + number
         )
         run = flow(
             replace(begin, weight=shared),
@@ -828,48 +846,47 @@ def convergence(dataset: Dataset, *, seed: int, starts: int = 8) -> tuple[Table,
             rows.append({"particles": size, "start": number, **means, "nc1": max(off)})
     targets = _targets(dataset)
     fits = [(each @ shared.T - targets).square().sum().item() / 2 / len(targets) for each in limit]
-    return _table(rows), {"time": times, "loss": fits, "nc1": collapse}
+    return Table.of(rows), Table({"time": times, "loss": fits, "nc1": collapse})
 
 
-def experiment(scale: str = "laptop", *, seed: int = 0, data: Dataset | None = None) -> Outcome:
+def _judge(tables: Mapping[str, Table], scale: str, card: DataCard) -> tuple[Claim, ...]:
+    made = claims(tables)
+    return made + claims_of_long_runs(tables) if scale == "workstation" else made
+
+
+@declared(
+    scales={
+        "laptop": "about a minute on one core",
+        "workstation": "in addition the runs that the notebook shows as recorded, five minutes",
+    },
+    refused={
+        "paper": "of the paper's runs the networks (MNIST mod 3 with 6,272 particles and 16 "
+        "features; CIFAR-100 superclasses with 16,384 and 64), SGD with batch 64 and all weight "
+        "decays 1e-4 are known, but the activation and the number of epochs are unknown here"
+    },
+    data=lambda scale, seed: digits_mod_3(seed=seed),
+    needs={"classes": 2, "training samples": 1},
+    resumable=False,
+    judge=_judge,
+)
+def experiment(dataset: Dataset, asked: Asked) -> dict[str, Table]:
     """Collapse without balance, its controls, and what it says about test samples: one seed.
 
-    Args:
-        scale: "laptop" (about a minute on one core), or "workstation": in addition the runs that
-            the notebook shows as recorded (five minutes).
-        seed: of samples, starts, W and noise.
-        data: the caller's own, prepared by `scaled`; digits mod 3 if None. On other data the claims
-            are reported and do not raise.
+    The caller's own data are prepared by `scaled`.
 
     Returns:
         An `Outcome` with the tables of `RUNS`, "data" and "landscape"; at "workstation" also
         "small decay", "floor", "entropic", "particles", "limit".
-
-    Raises:
-        ValueError: for an unknown scale; "paper" is refused with what is known and unknown.
     """
-    if scale == "paper":
-        raise ValueError(
-            "scale 'paper' is not built: of the paper's runs the networks (MNIST mod 3 with 6,272 "
-            "particles and 16 features; CIFAR-100 superclasses with 16,384 and 64), SGD with batch "
-            "64 and all weight decays 1e-4 are known, but the activation and the number of epochs "
-            "are unknown here — use 'laptop' or 'workstation'"
-        )
-    if scale not in ("laptop", "workstation"):
-        raise ValueError(f"scale is {scale!r}; expected 'laptop' or 'workstation'")
-    dataset = digits_mod_3(seed=seed) if data is None else scaled(data, seed=seed)
+    if asked.own_data:
+        dataset = scaled(dataset, seed=asked.seed)
     tables = {
-        name: trajectory(dataset, seed=seed, **options)  # type: ignore[arg-type]
+        name: trajectory(dataset, seed=asked.seed, **options)  # type: ignore[arg-type]
         for name, options in RUNS.items()
     }
-    tables["data"] = generalisation(seed=seed)
-    tables["landscape"] = landscape(dataset, seed=seed)
-    found = claims(tables)
-    if scale == "workstation":
-        tables |= long_runs(dataset, seed=seed)
-        found += claims_of_long_runs(tables)
-    outcome = Outcome("wu2025", scale, seed, dataset.card, found, tables)
-    return outcome if data is None else outcome.reported()
+    tables["data"] = generalisation(seed=asked.seed)
+    tables["landscape"] = landscape(dataset, seed=asked.seed)
+    return tables | long_runs(dataset, seed=asked.seed) if asked.scale == "workstation" else tables
 
 
 def long_runs(dataset: Dataset, *, seed: int) -> dict[str, Table]:
@@ -889,124 +906,150 @@ def long_runs(dataset: Dataset, *, seed: int) -> dict[str, Table]:
 
 def claims(tables: Mapping[str, Table]) -> tuple[Claim, ...]:
     """What the tables of `experiment` assert; a pure function, so that false runs can be tried."""
-    fixed, free, trained = (_rows(tables[name]) for name in RUNS)
+    fixed, free, trained = (tables[name].rows() for name in RUNS)
     end, loose, moved = fixed[-1], free[-1], trained[-1]
-    fall = fixed[0]["nc1"] / end["nc1"]
-    tail = free[-1]["time"] / 5  # from 300 on
+    tail = loose["time"] / 5  # from 300 on
     late = [row["nc1"] for row in free if row["time"] >= tail]
-    drift = max(late) / min(late)
-    during = next(row["nc1"] for row in fixed if row["time"] >= tail) / end["nc1"]
+    during = next(row["nc1"] for row in fixed if row["time"] >= tail)
     said = [row for row in fixed + trained if math.isfinite(row["bound"])]
     broken = sum(row["nc1"] > row["bound"] for row in said)
     wrong = sum(row["nc1"] > row["loss_only"] for row in fixed)
-    identity = max(row["identity"] for row in fixed + trained)
-    dropped = max(row["dropped"] for row in fixed)
-    decay = max(abs(row["outside"] / math.exp(-WEIGHT_DECAY * row["time"]) - 1) for row in fixed)
-    frozen = max(abs(row["outside"] - 1) for row in free)
-    strong, weak = _rows(tables["landscape"])
-    loss_fall, nc1_fall = strong["loss"] / weak["loss"], strong["nc1"] / weak["nc1"]
-    early = strong["early"] / weak["early"]
-    ends = {row["data"]: row for row in _rows(tables["data"])}
+    # Both are 1 at the start, or 0 where W has as many rows as columns: nothing is outside then.
+    decay = max(
+        abs(row["outside"] / math.exp(-WEIGHT_DECAY * row["time"]) - fixed[0]["outside"])
+        for row in fixed
+    )
+    frozen = max(abs(row["outside"] - free[0]["outside"]) for row in free)
+    strong, weak = tables["landscape"].rows()
+    early = over(strong["early"], weak["early"])
+    ends = {row["data"]: row for row in tables["data"].rows()}
     apart, mixed, noise = (ends[name] for name in BALLS)
-    gap = apart["test_accuracy"] - mixed["test_accuracy"]
     return (
-        Claim(
-            "W fixed, weight decay 4e-3: NC1 falls at least 100-fold, to 1e-2 or less; without "
-            "weight decay, nothing else changed, less than 10-fold",
-            fall >= 100 and end["nc1"] <= 1e-2 and free[0]["nc1"] / loose["nc1"] < 10,
-            {"NC1 falls by the factor": fall, "NC1 at the end": end["nc1"]},
-            f"{WU} (stationarity, small loss and weight decay); control: this course",
-            {"factor without weight decay": free[0]["nc1"] / loose["nc1"]},
-        ),
-        Claim(
-            "Without weight decay the network fits (loss at most 1e-6, training accuracy 1) and "
-            "NC1 stands still at 0.1 or more: it changes by less than 1 % from time 300 on, where "
-            "with weight decay it still falls more than 2-fold",
-            loose["loss"] <= 1e-6
-            and loose["train_accuracy"] == 1
-            and min(late) >= 0.1
-            and drift < 1.01
-            and during > 2,
-            {"loss": loose["loss"], "least NC1": min(late), "greatest over least": drift},
-            COURSE,
-            {"fall with weight decay": during},
-        ),
-        Claim(
-            "H is the collapsed part plus the two terms of the identity, within 1e-10, at all "
-            "measured times with W fixed and trained; without the outside term it is off by 0.1",
-            identity <= 1e-10 and dropped >= 0.1,
-            {"largest entry of the difference": identity},
-            f"{COURSE}; sharpens Theorem 4.2 of {WU}",
-            {"without the outside term": dropped},
-        ),
-        Claim(
-            "NC1 is below the bound wherever the bound is finite, W fixed and trained, and the "
-            "bound ends below 0.5 with W fixed; without its gradient term it is violated",
-            broken == 0 and end["bound"] < 0.5 and wrong > 0,
+        Claim.of(
+            "W fixed, weight decay 4e-3: NC1 falls at least {0}-fold, to {1:e} or less; without "
+            "weight decay, nothing else changed, less than {2}-fold",
             {
-                "violations": broken,
-                "times with a bound": len(said),
-                "bound at the end": end["bound"],
+                "NC1 falls by the factor": at_least(100, over(fixed[0]["nc1"], end["nc1"])),
+                "NC1 at the end": at_most(1e-2, end["nc1"]),
+            },
+            f"{WU} (stationarity, small loss and weight decay); control: this course",
+            {"factor without weight decay": below(10, over(free[0]["nc1"], loose["nc1"]))},
+        ),
+        Claim.of(
+            "Without weight decay the network fits (loss at most {0:e}, training accuracy {4}) and "
+            "NC1 stands still at {1} or more: it changes by less than {2:+%} from time 300 on, "
+            "where with weight decay it still falls more than {3}-fold",
+            {
+                "loss": at_most(1e-6, loose["loss"]),
+                "least NC1": at_least(0.1, min(late)),
+                "greatest over least": below(1.01, over(max(late), min(late))),
             },
             COURSE,
-            {"violations without the gradient term": wrong},
+            {"fall with weight decay": above(2, over(during, end["nc1"]))},
+            also={"training accuracy": equal(1, loose["train_accuracy"])},
         ),
-        Claim(
-            "Collapse without balance: with W fixed NC1 ends at 1e-2 or less and the normalised "
-            "imbalance at 0.3 or more; with W trained, nothing else changed, NC1 ends at 1e-2 or "
-            "less as well, and the imbalance at 0.01 or less",
-            end["nc1"] <= 1e-2
-            and end["imbalance"] >= 0.3
-            and moved["nc1"] <= 1e-2
-            and moved["imbalance"] <= 0.01,
-            {"imbalance, W fixed": end["imbalance"], "NC1": end["nc1"]},
-            f"{WU} (W fixed); W trained: this course, measured",
-            {"imbalance, W trained": moved["imbalance"], "NC1, W trained": moved["nc1"]},
+        Claim.of(
+            "H is the collapsed part plus the two terms of the identity, within {0:e}, at all "
+            "measured times with W fixed and trained; without the outside term it is off by {1}",
+            {
+                "largest entry of the difference": proved(
+                    at_most(1e-10, max(row["identity"] for row in fixed + trained))
+                )
+            },
+            f"{COURSE}; sharpens Theorem 4.2 of {WU}",
+            {"without the outside term": at_least(0.1, max(row["dropped"] for row in fixed))},
         ),
-        Claim(
-            "With W fixed the part of the outer weights that W does not see decays as e^(−λt), "
-            "within 1 %; without weight decay it is unchanged to 1e-8",
-            decay <= 0.01 and frozen <= 1e-8 and math.exp(-WEIGHT_DECAY * end["time"]) < 0.01,
-            {"largest relative difference": decay},
+        Claim.of(
+            "NC1 is below the bound wherever the bound is finite, W fixed and trained, and the "
+            "bound ends below {1} with W fixed; without its gradient term it is violated",
+            {
+                "violations": proved(equal(0, broken)),
+                "times with a bound": len(said),
+                "bound at the end": below(0.5, end["bound"]),
+            },
             COURSE,
-            {"change without weight decay": frozen},
+            {"violations without the gradient term": above(0, wrong)},
         ),
-        Claim(
-            "At nearly stationary points, with λ a tenth, the loss is at most a thirtieth, and so "
-            "is NC1, which stays below its bound, and that below 1e-3; after 20 iterations of the "
-            "solver the two λ are less than 2-fold apart",
-            min(loss_fall, nc1_fall) >= 30
-            and all(row["nc1"] <= row["bound"] <= 1e-3 for row in (strong, weak))
-            and 0.5 < early < 2,
-            {"loss falls": loss_fall, "NC1 falls": nc1_fall, "bound, 1e-3": strong["bound"]},
+        Claim.of(
+            "Collapse without balance: with W fixed NC1 ends at {1:e} or less and the normalised "
+            "imbalance at {0} or more; with W trained, nothing else changed, NC1 ends at {3:e} or "
+            "less as well, and the imbalance at {2} or less",
+            {
+                "imbalance, W fixed": at_least(0.3, end["imbalance"]),
+                "NC1": at_most(1e-2, end["nc1"]),
+            },
+            f"{WU} (W fixed); W trained: this course, measured",
+            {
+                "imbalance, W trained": at_most(0.01, moved["imbalance"]),
+                "NC1, W trained": at_most(1e-2, moved["nc1"]),
+            },
+        ),
+        Claim.of(
+            "With W fixed the part of the outer weights that W does not see decays as e^(−λt), "
+            "within {0:%}; without weight decay it is unchanged to {1:e}",
+            {"largest relative difference": proved(at_most(0.01, decay))},
+            COURSE,
+            {"change without weight decay": proved(at_most(1e-8, frozen))},
+            also={"e^(−λt) at the end": proved(below(0.01, math.exp(-WEIGHT_DECAY * end["time"])))},
+        ),
+        Claim.of(
+            "At nearly stationary points, with λ a tenth, the loss is at most {1:words}, and so "
+            "is NC1, which stays below its bound, and that below {4:e}; after 20 iterations of the "
+            "solver the two λ are less than {0}-fold apart",
+            {
+                "loss falls": over(strong["loss"], weak["loss"]),
+                "NC1 falls": over(strong["nc1"], weak["nc1"]),
+                "bound, 1e-3": strong["bound"],
+            },
             f"This course, measured; beside Theorem 4.2 of {WU}",
-            {"NC1 falls, after 20 iterations": early},
+            {"NC1 falls, after 20 iterations": below(2, early)},
+            also={
+                "loss": at_most(1 / 30, over(weak["loss"], strong["loss"])),
+                "NC1": at_most(1 / 30, over(weak["nc1"], strong["nc1"])),
+                "NC1 and its bound": proved(
+                    every(
+                        at_most(row["bound"], row["nc1"], measured=True) for row in (strong, weak)
+                    )
+                ),
+                "bounds": every(at_most(1e-3, row["bound"]) for row in (strong, weak)),
+                "NC1 rises, after 20 iterations": above(1 / 2, early),
+            },
         ),
-        Claim(
-            "Training features collapse on separable and on overlapping balls (NC1 at most 1e-2, "
-            "training accuracy 1), and test accuracy is at least 0.95 on the former and at least "
-            "0.3 lower on the latter",
-            max(apart["nc1"], mixed["nc1"]) <= 1e-2
-            and apart["train_accuracy"] == mixed["train_accuracy"] == 1
-            and apart["test_accuracy"] >= 0.95
-            and gap >= 0.3,
-            {"test accuracy, separable": apart["test_accuracy"], "NC1": apart["nc1"]},
+        Claim.of(
+            "Training features collapse on separable and on overlapping balls (NC1 at most {1:e}, "
+            "training accuracy {3}), and test accuracy is at least {0} on the former and at least "
+            "{5} lower on the latter",
+            {
+                "test accuracy, separable": at_least(0.95, apart["test_accuracy"], natural="rate"),
+                "NC1": at_most(1e-2, apart["nc1"]),
+            },
             f"{WU} (Theorem 5.3 assumes separable data); the comparison: this course",
-            {"test accuracy, overlapping": mixed["test_accuracy"], "NC1": mixed["nc1"]},
+            {
+                "test accuracy, overlapping": mixed["test_accuracy"],
+                "NC1": at_most(1e-2, mixed["nc1"]),
+            },
+            also={
+                "training accuracy, separable": equal(1, apart["train_accuracy"]),
+                "training accuracy, overlapping": equal(1, mixed["train_accuracy"]),
+                "lower": at_least(0.3, apart["test_accuracy"] - mixed["test_accuracy"]),
+            },
             data=SYNTHETIC,
         ),
-        Claim(
-            "With shuffled labels NC1 falls at least 20-fold too, to 0.05 or less, and training "
-            "accuracy is 1; test accuracy is at most 0.16 above chance, 1/3, against 0.95 or more "
+        Claim.of(
+            "With shuffled labels NC1 falls at least {0}-fold too, to {2} or less, and training "
+            "accuracy is {3}; test accuracy is at most {4} above chance, 1/3, against {1} or more "
             "with true labels",
-            noise["nc1_start"] / noise["nc1"] >= 20
-            and noise["nc1"] <= 0.05
-            and noise["train_accuracy"] == 1
-            and noise["test_accuracy"] - 1 / 3 <= 0.16
-            and apart["test_accuracy"] >= 0.95,
-            {"NC1 falls": noise["nc1_start"] / noise["nc1"], "accuracy": noise["test_accuracy"]},
+            {
+                "NC1 falls": at_least(20, over(noise["nc1_start"], noise["nc1"])),
+                "accuracy": noise["test_accuracy"],
+            },
             "This course, measured",
-            {"test accuracy, true labels": apart["test_accuracy"]},
+            {"test accuracy, true labels": at_least(0.95, apart["test_accuracy"], natural="rate")},
+            also={
+                "NC1 at the end": at_most(0.05, noise["nc1"]),
+                "training accuracy": equal(1, noise["train_accuracy"]),
+                "above chance": at_most(0.16, noise["test_accuracy"] - 1 / 3),
+            },
             data=SYNTHETIC,
         ),
     )
@@ -1014,94 +1057,91 @@ def claims(tables: Mapping[str, Table]) -> tuple[Claim, ...]:
 
 def claims_of_long_runs(tables: Mapping[str, Table]) -> tuple[Claim, ...]:
     """What the tables of `long_runs`, beside those of `experiment`, assert; a pure function."""
-    slow, free = _rows(tables["small decay"]), _rows(tables["W fixed, no decay"])
-    fall, least = slow[0]["nc1"] / slow[-1]["nc1"], free[0]["nc1"] / free[-1]["nc1"]
-    said = [row for row in slow if math.isfinite(row["bound"])]
-    standing = _rows(tables["floor"])
-    miss = max(abs(row["nc1"] / row["predicted"] - 1) for row in standing)
-    constant = standing[0]["nc1"] / standing[-1]["nc1"]
-    noisy, moved, calm = _rows(tables["entropic"])
+    slow, free = tables["small decay"].rows(), tables["W fixed, no decay"].rows()
+    # On other data there may be none; then the last says so.
+    said = [row for row in slow if math.isfinite(row["bound"])] or slow[-1:]
+    standing = tables["floor"].rows()
+    miss = max(abs(over(row["nc1"], row["predicted"]) - 1) for row in standing)
+    noisy, moved, calm = tables["entropic"].rows()
     off = max(abs(row["variance"] / row["predicted"] - 1) for row in (noisy, moved))
+    falls = min(over(row["nc1_start"], row["nc1"]) for row in (noisy, moved))
     runs = tables["particles"]
-    slope, control = (_slope(runs["particles"], runs[name]) for name in ("features", "standing"))
-    apart = {
-        size: float(
-            np.mean(
-                [off for p, off in zip(runs["particles"], runs["nc1"], strict=True) if p == size]
-            )
-        )
-        for size in SIZES
-    }
+    slope, control = (_slope(runs, name) for name in ("features", "standing"))
+    few, many = (float(np.mean(runs.where(particles=size)["nc1"])) for size in (32, 2048))
     return (
-        Claim(
-            "Weight decay 1e-3: NC1 falls at least 1,000-fold and stays below its bound, which "
-            "ends below 0.5; without weight decay it falls less than 10-fold",
-            fall >= 1000
-            and all(row["nc1"] <= row["bound"] for row in said)
-            and slow[-1]["bound"] < 0.5
-            and least < 10,
-            {"NC1 falls by the factor": fall, "bound at the end": slow[-1]["bound"]},
-            f"{WU} (stationarity, small loss and weight decay); control: this course",
-            {"factor without weight decay": least},
-        ),
-        Claim(
-            "Without weight decay NC1 ends within 20 % of the formula for frozen outside parts, "
-            "for 128, 512 and 2,048 particles; a floor that did not depend on their number would "
-            "be wrong at least 5-fold",
-            miss <= 0.2 and constant >= 5,
-            {"largest relative difference": miss},
-            COURSE,
-            {"NC1 with 128 particles over 2,048": constant},
-        ),
-        Claim(
-            "With noise, W fixed or trained, the variance of the outer weights outside W is "
-            "temperature / weight decay, within 10 %, and NC1 still falls at least 20-fold; "
-            "without noise the variance is less than a thousandth",
-            off <= 0.1
-            and min(row["nc1_start"] / row["nc1"] for row in (noisy, moved)) >= 20
-            and calm["variance"] < 1e-3,
+        Claim.of(
+            "Weight decay 1e-3: NC1 falls at least {0:,}-fold and stays below its bound, which "
+            "ends below {1}; without weight decay it falls less than {2}-fold",
             {
-                "largest relative difference": off,
-                "least fall of NC1": min(row["nc1_start"] / row["nc1"] for row in (noisy, moved)),
+                "NC1 falls by the factor": at_least(1000, over(slow[0]["nc1"], slow[-1]["nc1"])),
+                "bound at the end": below(0.5, slow[-1]["bound"]),
+            },
+            f"{WU} (stationarity, small loss and weight decay); control: this course",
+            {"factor without weight decay": below(10, over(free[0]["nc1"], free[-1]["nc1"]))},
+            also={
+                "NC1 and its bound": proved(
+                    every(at_most(row["bound"], row["nc1"], measured=True) for row in said)
+                )
+            },
+        ),
+        Claim.of(
+            "Without weight decay NC1 ends within {0:%} of the formula for frozen outside parts, "
+            "for 128, 512 and 2,048 particles; a floor that did not depend on their number would "
+            "be wrong at least {1}-fold",
+            {"largest relative difference": at_most(0.2, miss)},
+            COURSE,
+            {
+                "NC1 with 128 particles over 2,048": at_least(
+                    5, over(standing[0]["nc1"], standing[-1]["nc1"])
+                )
+            },
+        ),
+        Claim.of(
+            "With noise, W fixed or trained, the variance of the outer weights outside W is "
+            "temperature / weight decay, within {0:%}, and NC1 still falls at least {1}-fold; "
+            "without noise the variance is less than {2:words}",
+            {
+                "largest relative difference": at_most(0.1, off),
+                "least fall of NC1": at_least(20, falls),
             },
             f"{WU} (Lemma 4.5, at stationary points); along the flow: this course",
-            {"variance without noise": calm["variance"]},
+            {"variance without noise": below(1 / 1000, calm["variance"])},
         ),
-        Claim(
-            "With noise and W trained the imbalance stays at 0.05 or more; without noise, nothing "
-            "else changed, it ends at 0.01 or less",
-            moved["imbalance"] >= 0.05 and calm["imbalance"] <= 0.01,
-            {"imbalance with noise": moved["imbalance"]},
+        Claim.of(
+            "With noise and W trained the imbalance stays at {0} or more; without noise, nothing "
+            "else changed, it ends at {1} or less",
+            {"imbalance with noise": at_least(0.05, moved["imbalance"])},
             f"{WU} (Lemma 4.5: noise keeps the layers unbalanced)",
-            {"without noise": calm["imbalance"]},
+            {"without noise": at_most(0.01, calm["imbalance"])},
         ),
-        Claim(
-            "The features of P particles approach those of 16,384 as a power of P between −0.62 "
-            "and −0.38; measured against one fixed moment of the limit they do not approach it "
-            "(power above −0.2)",
-            -0.62 <= slope <= -0.38 and control > -0.2,
+        Claim.of(
+            "The features of P particles approach those of 16,384 as a power of P between "
+            "−{0.high} and −{0.low}; measured against one fixed moment of the limit they do not "
+            "approach it (power above −{1})",
             {"power": slope},
             f"This course, measured; the limit is that of {WU}",
             {"power, against time 10": control},
+            also={
+                "minus the power": between(0.38, 0.62, -slope),
+                "minus that against time 10": below(0.2, -control),
+            },
         ),
-        Claim(
-            "NC1 over time comes within 0.015 of the limit's with 2,048 particles, at most a fifth "
+        Claim.of(
+            "NC1 over time comes within {0} of the limit's with 2,048 particles, at most {1:words} "
             "of what it is off with 32",
-            apart[2048] <= 0.015 and apart[2048] <= 0.2 * apart[32],
-            {"2,048 particles, off by": apart[2048]},
+            {"2,048 particles, off by": at_most(0.015, many)},
             "This course, measured",
-            {"32 particles, off by": apart[32]},
+            {"32 particles, off by": few},
+            also={"over that with 32": at_most(1 / 5, over(many, few))},
         ),
     )
 
 
-def _slope(sizes: Sequence[float], values: Sequence[float]) -> float:
-    """Slope of the line through the means of log value over log size."""
-    means = {
-        size: float(np.mean([v for s, v in zip(sizes, values, strict=True) if s == size]))
-        for size in dict.fromkeys(sizes)
-    }
-    return float(np.polyfit(np.log(list(means)), np.log(list(means.values())), 1)[0])
+def _slope(runs: Table, column: str) -> float:
+    """Slope of the line through the means of the column's logarithm over that of particles."""
+    sizes = list(dict.fromkeys(runs["particles"]))
+    means = [float(np.mean(runs.where(particles=size)[column])) for size in sizes]
+    return float(np.polyfit(np.log(sizes), np.log(means), 1)[0])
 
 
 def _nc1(features: Tensor, dataset: Dataset) -> float:
@@ -1116,11 +1156,3 @@ def _accuracy(
     labels: Int[Tensor, " samples"],
 ) -> float:
     return (network.logits(inputs).argmax(1) == labels).double().mean().item()
-
-
-def _table(rows: Sequence[Mapping[str, Any]]) -> Table:
-    return {name: [row[name] for row in rows] for name in rows[0]}
-
-
-def _rows(table: Table) -> list[dict[str, Any]]:
-    return [dict(zip(table, row, strict=True)) for row in zip(*table.values(), strict=True)]
