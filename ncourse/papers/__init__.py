@@ -52,6 +52,7 @@ class Paper:
             and "test samples".
         resumable: whether all its networks are trained through `ncourse.training.fit`, so that a
             run that was killed goes on where it was.
+        prepare: what becomes of the caller's own data, with a seed, before it is run on.
         judge: what tables assert, made at a scale on some data; by default the module's
             `claims(tables)`.
         judge_seeds: what several outcomes assert together; None if nothing.
@@ -61,6 +62,7 @@ class Paper:
     scales: Mapping[str, str]
     data: Callable[[str, int], Dataset]
     resumable: bool
+    prepare: Callable[[Dataset, int], Dataset]
     judge: Callable[[Mapping[str, Table], str, DataCard], Claims]
     judge_seeds: Callable[[Sequence[Outcome]], Claims] | None = None
     needs: Mapping[str, int] = field(default_factory=dict)
@@ -119,6 +121,7 @@ def declared(
     scales: Mapping[str, str],
     data: Callable[[str, int], Dataset],
     resumable: bool,
+    prepare: Callable[[Dataset, int], Dataset] = lambda dataset, seed: dataset,
     judge: Callable[[Mapping[str, Table], str, DataCard], Claims] | None = None,
     judge_seeds: Callable[[Sequence[Outcome]], Claims] | None = None,
     needs: Mapping[str, int] | None = None,
@@ -138,15 +141,26 @@ def declared(
             return made
 
         paper = Paper(
-            name, scales, data, resumable, judge or claims, judge_seeds, needs or {}, refused or {}
+            name=name,
+            scales=scales,
+            data=data,
+            resumable=resumable,
+            prepare=prepare,
+            judge=judge or claims,
+            judge_seeds=judge_seeds,
+            needs=needs or {},
+            refused=refused or {},
         )
 
         def experiment(
             scale: str = "laptop", *, seed: int = 0, data: Dataset | None = None
         ) -> Outcome:
             paper.check_scale(scale)
-            dataset = paper.data(scale, seed) if data is None else data
-            paper.check_data(dataset)
+            if data is None:
+                dataset = paper.data(scale, seed)
+            else:
+                paper.check_data(data)
+                dataset = paper.prepare(data, seed)
             asked = Asked(scale, seed, data is not None)
             return paper.outcome(measure(dataset, asked), asked, dataset.card)
 

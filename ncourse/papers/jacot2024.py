@@ -29,9 +29,12 @@ from torch.linalg import matrix_norm, svdvals
 from torch.nn.functional import one_hot, softplus
 from tqdm.auto import tqdm
 
-from ncourse.claims import Claim, Outcome, Table
+from ncourse.claims import Claim
+from ncourse.comparisons import above, at_least, at_most, below, between, every, proved
 from ncourse.data import Dataset, digits
 from ncourse.metrics import measure
+from ncourse.papers import Asked, declared
+from ncourse.tables import Table
 
 __all__ = [
     "RUNS",
@@ -587,7 +590,7 @@ def train(
                 weight_decay=weight_decay,
                 step_size=step_size,
             )
-    return network, {column: [row[column] for row in rows] for column in rows[0]}
+    return network, Table.of(rows)
 
 
 def _row(
@@ -641,36 +644,29 @@ def _law_error(pairs: list[Tensor], start: list[Tensor], weight_decay: float, ti
     return max(errors)
 
 
-def experiment(scale: str = "laptop", *, seed: int = 0, data: Dataset | None = None) -> Outcome:
+@declared(
+    scales={"laptop": "about a minute on one core"},
+    refused={
+        "paper": "known are MNIST, 5 nonlinear and 4 linear layers, weight decay 0.0018, learning "
+        "rate 1e-3, 10000 epochs; widths, batch size and optimiser are unknown here"
+    },
+    data=lambda scale, seed: prepare(),
+    prepare=lambda dataset, seed: prepare(dataset),
+    needs={"classes": 2, "training samples": 2},
+    resumable=False,
+)
+def experiment(dataset: Dataset, asked: Asked) -> dict[str, Table]:
     """Train with and without weight decay, with one to five linear layers: one seed, one data set.
 
-    Args:
-        scale: only "laptop" (about a minute on one core).
-        seed: of the initial weights.
-        data: up to 20 samples a class are taken of it; the digits 0 to 4 if None. On other data the
-            claims are reported and do not raise.
+    Up to 20 samples of each class are taken, as by `prepare`.
 
     Returns:
         An `Outcome` with a table for each of `RUNS`, as from `train`.
-
-    Raises:
-        ValueError: for an unknown scale; "paper" is refused with what is unknown.
     """
-    if scale == "paper":
-        raise ValueError(
-            "scale 'paper' is not built: known are MNIST, 5 nonlinear and 4 linear layers, weight "
-            "decay 0.0018, learning rate 1e-3, 10000 epochs; widths, batch size and optimiser are "
-            "unknown here — use 'laptop'"
-        )
-    if scale != "laptop":
-        raise ValueError(f"scale is {scale!r}; this experiment has only 'laptop'")
-    dataset = prepare(data)
-    tables = {
-        name: train(dataset, num_linear=num_linear, weight_decay=weight_decay, seed=seed)[1]
+    return {
+        name: train(dataset, num_linear=num_linear, weight_decay=weight_decay, seed=asked.seed)[1]
         for name, (num_linear, weight_decay) in RUNS.items()
     }
-    outcome = Outcome("jacot2024", scale, seed, dataset.card, claims(tables), tables)
-    return outcome if data is None else outcome.reported()
 
 
 def claims(tables: Mapping[str, Table]) -> tuple[Claim, ...]:
@@ -681,7 +677,7 @@ def claims(tables: Mapping[str, Table]) -> tuple[Claim, ...]:
     balancing = [tables[name] for name in dict.fromkeys((*decayed_runs, *deep_runs))]
     none, main = tables["λ = 0"], tables["λ = 4e-3"]
     falls = {name: table["nc1"][0] / table["nc1"][-1] for name, table in tables.items()}
-    ends = {name: {key: column[-1] for key, column in tables[name].items()} for name in tables}
+    ends = {name: table.last for name, table in tables.items()}
     pairs = tuple(pairwise(decayed_runs))
     late = [ends[more]["nc1"] / ends[less]["nc1"] for more, less in pairs]
     early = [_at(tables[a], "nc1", 20.0) / _at(tables[b], "nc1", 20.0) for a, b in pairs]
@@ -701,124 +697,140 @@ def claims(tables: Mapping[str, Table]) -> tuple[Claim, ...]:
         for name in decayed_runs
     }
     pace = _falls_to(main, "fit", main["fit"][0] / math.e) / main["fitting_time"][0]
-    between = math.sqrt(ends["L2 = 3"]["head_conditioning"] * ends["L2 = 5"]["head_conditioning"])
+    between_heads = math.sqrt(
+        ends["L2 = 3"]["head_conditioning"] * ends["L2 = 5"]["head_conditioning"]
+    )
+    law = max(max(table["law_error"]) for table in balancing)
+    half_law = min(max(table["half_law_error"]) for table in balancing)
+    slowest = max(fits.values()) / min(fits.values())
+    predicted, measured = between_heads ** (1 / 4), ends["L2 = 4"]["nc2"]
     return (
-        Claim(
+        Claim.of(
             "NC1 is at most the proved bound at every measured time of every run with two linear "
             "layers or more, with and without weight decay; without the imbalance term it is not",
-            _worst(linear, "nc1", "nc1_bound") <= 1
-            and _worst(linear, "nc1", "nc1_bound_balanced") > 1,
-            {"largest NC1 / bound": _worst(linear, "nc1", "nc1_bound")},
+            {"largest NC1 / bound": proved(at_most(1, _worst(linear, "nc1", "nc1_bound")))},
             COURSE,
-            {"without the imbalance": _worst(linear, "nc1", "nc1_bound_balanced")},
+            {"without the imbalance": above(1, _worst(linear, "nc1", "nc1_bound_balanced"))},
         ),
-        Claim(
+        Claim.of(
             "The paper's form of the bound (reconstructed) holds at every measured time at which "
             "its condition does; without its imbalance term it does not",
-            _worst(linear, "nc1", "paper_bound") <= 1
-            and _worst(linear, "nc1", "paper_bound_balanced") > 1,
-            {"largest NC1 / bound": _worst(linear, "nc1", "paper_bound")},
+            {"largest NC1 / bound": proved(at_most(1, _worst(linear, "nc1", "paper_bound")))},
             f"{PAPER}, Theorem 3.1 (display reconstructed)",
-            {"without the imbalance": _worst(linear, "nc1", "paper_bound_balanced")},
+            {"without the imbalance": above(1, _worst(linear, "nc1", "paper_bound_balanced"))},
         ),
-        Claim(
+        Claim.of(
             "NC2 is at most its proved bound at every measured time of every such run; κ(W_L) "
             "alone, which is the limit of that bound, is exceeded",
-            _worst(linear, "nc2", "nc2_bound") <= 1 and _worst(linear, "nc2", "conditioning") > 1,
-            {"largest NC2 / bound": _worst(linear, "nc2", "nc2_bound")},
+            {"largest NC2 / bound": proved(at_most(1, _worst(linear, "nc2", "nc2_bound")))},
             COURSE,
-            {"largest NC2 / κ(W_L)": _worst(linear, "nc2", "conditioning")},
+            {"largest NC2 / κ(W_L)": above(1, _worst(linear, "nc2", "conditioning"))},
         ),
-        Claim(
-            "The whole matrix of imbalance is e^(−2λt) times its start within 10 %, for every pair "
-            "of linear layers, at every measured time until λt = 5; with e^(−λt) it is not",
-            max(max(table["law_error"]) for table in balancing) <= 0.1
-            and min(max(table["half_law_error"]) for table in balancing) >= 0.9,
-            {"largest relative error": max(max(table["law_error"]) for table in balancing)},
+        Claim.of(
+            "The whole matrix of imbalance is e^(−2λt) times its start within {0:%}, for every "
+            "pair of linear layers, at every measured time until λt = 5; with e^(−λt) it is not",
+            {"largest relative error": at_most(0.1, law)},
             COURSE,
-            {"with e^(−λt), least": min(max(table["half_law_error"]) for table in balancing)},
+            {"with e^(−λt), least": at_least(0.9, half_law)},
         ),
-        Claim(
-            "Two clocks: the fit falls to 0.15 after the same time for all four λ (within 25 %), "
-            "and to 1/e of its start within 3 times the predicted time; the imbalance halves after "
-            "a time proportional to 1/λ",
-            max(fits.values()) / min(fits.values()) <= 1.25
-            and 1 <= pace <= 3
-            and 3.6 <= halves["λ = 2e-3"] / halves["λ = 8e-3"] <= 4.4,
+        Claim.of(
+            "Two clocks: the fit falls to 0.15 after the same time for all four λ (within {0:+%}), "
+            "and to 1/e of its start within {1.high} times the predicted time; the imbalance "
+            "halves after a time proportional to 1/λ",
             {
-                "fit, longest / shortest time": max(fits.values()) / min(fits.values()),
-                "to 1/e, measured / predicted": pace,
+                "fit, longest / shortest time": at_most(1.25, slowest),
+                "to 1/e, measured / predicted": between(1, 3, pace),
             },
             f"{PAPER}, Theorem 4.4 (two phases); thresholds: this course, for digits",
-            {"imbalance, time at 2e-3 / time at 8e-3": halves["λ = 2e-3"] / halves["λ = 8e-3"]},
+            {
+                "imbalance, time at 2e-3 / time at 8e-3": between(
+                    3.6, 4.4, halves["λ = 2e-3"] / halves["λ = 8e-3"]
+                )
+            },
         ),
-        Claim(
-            "NC1 falls at least 50-fold at λ = 4e-3 and 100-fold at 2e-3; without weight decay "
-            "less than 5-fold",
-            falls["λ = 4e-3"] >= 50 and falls["λ = 2e-3"] >= 100 and falls["λ = 0"] < 5,
-            {name: falls[name] for name in ("λ = 4e-3", "λ = 2e-3")},
+        Claim.of(
+            "NC1 falls at least {0}-fold at λ = 4e-3 and {1}-fold at 2e-3; without weight decay "
+            "less than {2}-fold",
+            {
+                "λ = 4e-3": at_least(50, falls["λ = 4e-3"]),
+                "λ = 2e-3": at_least(100, falls["λ = 2e-3"]),
+            },
             MEASURED,
-            {"without weight decay": falls["λ = 0"]},
+            {"without weight decay": below(5, falls["λ = 0"])},
         ),
-        Claim(
-            "At the end NC1 is proportional to λ within 30 %: half of λ, half of NC1; at time 20, "
+        Claim.of(
+            "At the end NC1 is proportional to λ within {0:%}: half of λ, half of NC1; at time 20, "
             "after the fit and before the balance, it is not",
-            all(abs(ratio / 2 - 1) <= 0.3 for ratio in late)
-            and all(abs(ratio / 2 - 1) > 0.3 for ratio in early),
             {f"NC1 at {a} / {b}": ratio for (a, b), ratio in zip(pairs, late, strict=True)},
             f"{PAPER}, Theorem 4.4 (at most of order λ); proportional: this course, measured",
             {f"{a} / {b} at time 20": ratio for (a, b), ratio in zip(pairs, early, strict=True)},
+            also={
+                "off 2 at the end": every(at_most(0.3, abs(ratio / 2 - 1)) for ratio in late),
+                "off 2 at time 20": every(above(0.3, abs(ratio / 2 - 1)) for ratio in early),
+            },
         ),
-        Claim(
-            "Without weight decay the network fits to 1e-4 and does not collapse: NC1 stays at 0.3 "
-            "or more and the imbalance within 2 % of its start; with λ = 4e-3 NC1 ends at 0.03 "
-            "or less",
-            ends["λ = 0"]["fit"] <= 1e-4
-            and min(none["nc1"]) >= 0.3
-            and unmoved <= 0.02
-            and ends["λ = 4e-3"]["nc1"] <= 0.03,
-            {"fit": ends["λ = 0"]["fit"], "NC1": ends["λ = 0"]["nc1"], "imbalance moved": unmoved},
+        Claim.of(
+            "Without weight decay the network fits to {0:e} and does not collapse: NC1 stays at "
+            "{3} or more and the imbalance within {1:%} of its start; with λ = 4e-3 NC1 ends at "
+            "{2} or less",
+            {
+                "fit": at_most(1e-4, ends["λ = 0"]["fit"]),
+                "NC1": ends["λ = 0"]["nc1"],
+                "imbalance moved": at_most(0.02, unmoved),
+            },
             "This course: interpolation alone does not collapse",
-            {"NC1 with λ = 4e-3": ends["λ = 4e-3"]["nc1"]},
+            {"NC1 with λ = 4e-3": at_most(0.03, ends["λ = 4e-3"]["nc1"])},
+            also={"least NC1": at_least(0.3, min(none["nc1"]))},
         ),
-        Claim(
-            "At the end κ(W_L) is the L2-th root of the head's κ within 0.01, for 2, 3, 4 and 5 "
-            "linear layers; at the start it is off by 0.1 or more for 5",
-            root <= 0.01 and no_root >= 0.1,
-            {"largest difference": root},
+        Claim.of(
+            "At the end κ(W_L) is the L2-th root of the head's κ within {0}, for 2, 3, 4 and 5 "
+            "linear layers; at the start it is off by {1} or more for 5",
+            {"largest difference": at_most(0.01, root)},
             COURSE,
-            {"at the start, L2 = 5": no_root},
+            {"at the start, L2 = 5": at_least(0.1, no_root)},
         ),
-        Claim(
+        Claim.of(
             "NC2 improves with each step from 2 to 3, 4, 5 linear layers, while NC1 stays the same "
-            "within 20 %; the head's own κ does not improve from 2 to 5",
-            all(less > more for less, more in pairwise(nc2))
-            and spread <= 1.2
-            and depths[-1]["head_conditioning"] >= depths[0]["head_conditioning"],
+            "within {0:+%}; the head's own κ does not improve from 2 to 5",
             {f"NC2, {name}": value for name, value in zip(deep_runs, nc2, strict=True)}
-            | {"NC1, largest / smallest": spread},
+            | {"NC1, largest / smallest": at_most(1.2, spread)},
             MEASURED,
             {
                 "κ of the head, L2 = 2": depths[0]["head_conditioning"],
-                "L2 = 5": depths[-1]["head_conditioning"],
+                "L2 = 5": at_least(
+                    depths[0]["head_conditioning"],
+                    depths[-1]["head_conditioning"],
+                    measured=True,
+                    natural="condition",
+                ),
+            },
+            also={
+                "NC2 from one depth to the next": every(
+                    below(less, more, measured=True, natural="condition")
+                    for less, more in pairwise(nc2)
+                )
             },
         ),
-        Claim(
+        Claim.of(
             "NC2 for 4 linear layers, predicted from the heads of the runs with 3 and 5, is right "
-            "within 4 %; the NC2 of 2 linear layers, taken for it, is wrong by 8 % or more",
-            abs(between ** (1 / 4) / ends["L2 = 4"]["nc2"] - 1) <= 0.04
-            and abs(nc2[0] / ends["L2 = 4"]["nc2"] - 1) >= 0.08,
-            {"predicted": between ** (1 / 4), "measured": ends["L2 = 4"]["nc2"]},
+            "within {0:%}; the NC2 of 2 linear layers, taken for it, is wrong by {1:%} or more",
+            {"predicted": predicted, "measured": measured},
             "This course, measured",
             {"NC2 of 2 linear layers": nc2[0]},
+            also={
+                "prediction off by": at_most(0.04, abs(predicted / measured - 1)),
+                "two layers off by": at_least(0.08, abs(nc2[0] / measured - 1)),
+            },
         ),
-        Claim(
+        Claim.of(
             "One linear layer collapses too, which the theorem does not cover: NC1 falls at least "
-            "30-fold, with a worse NC2 than two have; without weight decay less than 5-fold",
-            falls["L2 = 1"] >= 30 and ends["L2 = 1"]["nc2"] > nc2[0] and falls["L2 = 1, λ = 0"] < 5,
-            {"NC1 falls by the factor": falls["L2 = 1"], "NC2": ends["L2 = 1"]["nc2"]},
+            "{0}-fold, with a worse NC2 than two have; without weight decay less than {2}-fold",
+            {
+                "NC1 falls by the factor": at_least(30, falls["L2 = 1"]),
+                "NC2": above(nc2[0], ends["L2 = 1"]["nc2"], measured=True, natural="condition"),
+            },
             f"{PAPER} (open question); measured by this course",
-            {"without weight decay": falls["L2 = 1, λ = 0"], "NC2 of two": nc2[0]},
+            {"without weight decay": below(5, falls["L2 = 1, λ = 0"]), "NC2 of two": nc2[0]},
         ),
     )
 
@@ -848,7 +860,7 @@ def _falls_to(table: Table, column: str, level: float) -> float:
     times, values = table["time"], table[column]
     for index in range(1, len(values)):
         if values[index] <= level:
-            above, below = math.log(values[index - 1]), math.log(values[index])
-            share = (above - math.log(level)) / (above - below)
+            before, after = math.log(values[index - 1]), math.log(values[index])
+            share = (before - math.log(level)) / (before - after)
             return times[index - 1] + share * (times[index] - times[index - 1])
     return math.inf

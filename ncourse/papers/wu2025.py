@@ -866,6 +866,7 @@ def _judge(tables: Mapping[str, Table], scale: str, card: DataCard) -> tuple[Cla
     },
     data=lambda scale, seed: digits_mod_3(seed=seed),
     needs={"classes": 2, "training samples": 1},
+    prepare=lambda dataset, seed: scaled(dataset, seed=seed),
     resumable=False,
     judge=_judge,
 )
@@ -878,8 +879,6 @@ def experiment(dataset: Dataset, asked: Asked) -> dict[str, Table]:
         An `Outcome` with the tables of `RUNS`, "data" and "landscape"; at "workstation" also
         "small decay", "floor", "entropic", "particles", "limit".
     """
-    if asked.own_data:
-        dataset = scaled(dataset, seed=asked.seed)
     tables = {
         name: trajectory(dataset, seed=asked.seed, **options)  # type: ignore[arg-type]
         for name, options in RUNS.items()
