@@ -44,30 +44,29 @@ NEAR = {
 }
 
 
-def kind(claim: Claim) -> str:
-    """Its text without the number of seeds: tests take fewer than recordings."""
-    return re.sub(r"\b\d+ seeds", "seeds", claim.text)
+def kind(text: str) -> str:
+    """A claim's text without the number of seeds: tests take fewer than recordings."""
+    return re.sub(r"\b\d+ seeds", "seeds", text)
 
 
 @cache
-def recordings(paper: str) -> list[tuple[str, Outcome]]:
-    """File and outcome of each recorded seed that asserts something, on the chapter's own data.
+def recordings() -> dict[str, list[tuple[str, Outcome]]]:
+    """By paper: file and outcome of each recorded seed that asserts something, on its own data.
 
     For those of "Beyond digits" see `test_recorded_images.py`.
     """
-    return [
-        (path.stem, outcome)
-        for path in sorted(RECORDED.glob("*.json"))
-        if path.stem not in ("cost", "steps") and not path.stem.startswith("beyond")
-        for outcome in Recording.load(path).outcomes
-        if outcome.experiment == paper and outcome.claims
-    ]
+    found: dict[str, list[tuple[str, Outcome]]] = {name: [] for name in papers.names()}
+    for path in sorted(RECORDED.glob("[01]*.json")):
+        for outcome in Recording.load(path).outcomes:
+            if outcome.claims:
+                found[outcome.experiment].append((path.stem, outcome))
+    return found
 
 
 @cache
 def judged(paper: str) -> list[tuple[str, Claim]]:
     """Which seed, and a claim; then those over seeds."""
-    outcomes = [outcome for _, outcome in recordings(paper)]
+    outcomes = [outcome for _, outcome in recordings()[paper]]
     # Two papers take seconds and have no recording.
     outcomes = outcomes or [papers.find(paper)(seed=seed) for seed in (0, 1)]
     declared = papers.find(paper).paper
@@ -125,9 +124,9 @@ def test_every_comparison_of_every_claim_is_false_alone_in_some_run(paper: str) 
         false = [i for i, one in enumerate(made.comparisons) if not one.holds]
         assert false, f"holds in a run that is meant to be false: {made.text}"
         if len(false) == 1:
-            alone.setdefault(kind(made), set()).add(false[0])
-    known = {kind(made): made for _, made in judged(paper)}
-    known |= {kind(made): made for made in tests.true_claims()}
+            alone.setdefault(kind(made.text), set()).add(false[0])
+    known = {kind(made.text): made for _, made in judged(paper)}
+    known |= {kind(made.text): made for made in tests.true_claims()}
     never = [
         f"{text}: {one.name}"
         for text, made in known.items()
@@ -146,7 +145,7 @@ def test_all_claims_hold_on_a_true_run(paper: str) -> None:
 
 @pytest.mark.parametrize("paper", papers.names())
 def test_a_recording_says_what_the_claims_say_today(paper: str) -> None:
-    for name, outcome in recordings(paper):
+    for name, outcome in recordings()[paper]:
         today = papers.find(paper).paper.judge(outcome.tables, outcome.scale, outcome.data)
         assert [made.text for made in today] == [made.text for made in outcome.claims], name
         assert all(made.holds for made in outcome.claims)

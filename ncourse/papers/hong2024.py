@@ -883,6 +883,7 @@ def _claims_of_programmes(tables: Mapping[str, Table]) -> tuple[Claim, ...]:
                 f"share at d = 30, SNR {snrs[-1]:g}": equal(1, greatest),
             },
             data=MIXTURE,
+            fixed_data=True,
         ),
         Claim.of(
             "At SNR 0 the share of feasible classes follows P(Binomial((K-1)n, 1/2) <= d-n) within "
@@ -892,6 +893,7 @@ def _claims_of_programmes(tables: Mapping[str, Table]) -> tuple[Claim, ...]:
             f"{COURSE}, from Wendel 1962",
             {"without the equations": at_least(0.5, naive)},
             data=MIXTURE,
+            fixed_data=True,
         ),
         Claim.of(
             "The d at which half of the mixtures can collapse falls with the SNR, by {1} or more "
@@ -909,6 +911,7 @@ def _claims_of_programmes(tables: Mapping[str, Table]) -> tuple[Claim, ...]:
                 "higher with shuffled labels": at_least(5, shuffled - lines[-1]),
             },
             data=MIXTURE,
+            fixed_data=True,
         ),
         Claim.of(
             "d = 10, three layers: behind a frozen random layer of width 2N every mixture can "
@@ -921,6 +924,7 @@ def _claims_of_programmes(tables: Mapping[str, Table]) -> tuple[Claim, ...]:
             f"{HONG} (three layers: a wide first layer is enough); which width: this course",
             {"greatest share, width up to n": equal(0, narrow)},
             data=MIXTURE,
+            fixed_data=True,
         ),
     )
 
@@ -970,6 +974,7 @@ def _claims_of_training(tables: Mapping[str, Table]) -> tuple[Claim, ...]:
             {"certificate below the wrong floor": wrong_floor},
             also={"below the wrong floor": proved(at_least(0.01, -wrong_floor))},
             data=MIXTURE,
+            fixed_data=True,
         ),
         Claim.of(
             "SNR 4, every network right on all training samples: where the programme is feasible "
@@ -986,6 +991,7 @@ def _claims_of_training(tables: Mapping[str, Table]) -> tuple[Claim, ...]:
             },
             also={"training accuracy": equal(1, min(net["accuracy"] for net in nets))},
             data=MIXTURE,
+            fixed_data=True,
         ),
         Claim.of(
             "Where the programme is infeasible, 128 units in place of 8 change the gap by at most "
@@ -997,6 +1003,7 @@ def _claims_of_training(tables: Mapping[str, Table]) -> tuple[Claim, ...]:
             f"{HONG} (two layers: the condition does not involve the width); the gaps: measured",
             {"least ratio of gaps, d = 16 over 30": at_least(1000, data)},
             data=MIXTURE,
+            fixed_data=True,
         ),
         Claim.of(
             "Feasible data where training sticks: at SNR 0 and with shuffled labels the gap stays "
@@ -1016,6 +1023,7 @@ def _claims_of_training(tables: Mapping[str, Table]) -> tuple[Claim, ...]:
                 )
             },
             data=MIXTURE,
+            fixed_data=True,
         ),
         Claim.of(
             "Images, two layers: with 20 samples per class feasible and NC1 at most {0:e}, with 90 "
@@ -1053,6 +1061,7 @@ def _claims_of_training(tables: Mapping[str, Table]) -> tuple[Claim, ...]:
                 "above chance": at_most(0.06, levels[0.0]["accuracy"] - 1 / NUM_CLASSES),
             },
             data=MIXTURE,
+            fixed_data=True,
         ),
         Claim.of(
             "Even loss and NC1 together do not fix the test accuracy: at SNR 1 certificate and "
@@ -1069,6 +1078,7 @@ def _claims_of_training(tables: Mapping[str, Table]) -> tuple[Claim, ...]:
                 "NC1, trained": at_most(1e-8, one["trained_nc1"]),
             },
             data=MIXTURE,
+            fixed_data=True,
         ),
         Claim.of(
             "Three layers, images with shuffled labels: feasible, and the certificate has NC1 at "

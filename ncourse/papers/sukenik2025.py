@@ -950,6 +950,7 @@ def _induction_claim(runs: Sequence[Table]) -> Claim:
         },
         also={"accuracy, two blocks": equal(1, induction_[2]["accuracy"])},
         data="made-up sequences of key-value pairs: 100 sequences, 4 classes",
+        fixed_data=True,
     )
 
 

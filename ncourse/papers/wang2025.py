@@ -595,6 +595,7 @@ def _growth_claims(table: Table) -> list[Claim]:
             f"{WANG} (the growth); the closed form: {COURSE}",
             {"without the root, least deviation": proved(above(0.01, min(table["rootless"])))},
             data=GEOMETRY,
+            fixed_data=True,
         ),
         Claim.of(
             "growing attains the greatest possible agreement with the old vertices to {1:e}; none "
@@ -608,6 +609,7 @@ def _growth_claims(table: Table) -> list[Claim]:
             },
             also={"off the bound": proved(at_most(1e-6, max(abs(each - 1) for each in attained)))},
             data=GEOMETRY,
+            fixed_data=True,
         ),
     ]
 

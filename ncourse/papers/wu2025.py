@@ -1033,6 +1033,7 @@ def claims(tables: Mapping[str, Table]) -> tuple[Claim, ...]:
                 "lower": at_least(0.3, apart["test_accuracy"] - mixed["test_accuracy"]),
             },
             data=SYNTHETIC,
+            fixed_data=True,
         ),
         Claim.of(
             "With shuffled labels NC1 falls at least {0}-fold too, to {2} or less, and training "
@@ -1050,6 +1051,7 @@ def claims(tables: Mapping[str, Table]) -> tuple[Claim, ...]:
                 "above chance": at_most(0.16, noise["test_accuracy"] - 1 / 3),
             },
             data=SYNTHETIC,
+            fixed_data=True,
         ),
     )
 
