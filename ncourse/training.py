@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -25,7 +24,7 @@ from tqdm.auto import tqdm
 
 from ncourse.data import Dataset
 from ncourse.files import replaced, write_whole
-from ncourse.metrics import CollapseMetric, measure, nearest_class_mean
+from ncourse.metrics import measure, nearest_class_mean
 from ncourse.models import Classifier, seeded
 
 MEASURED = ("nc1", "nc2_equinorm", "nc2_equiangular", "nc3", "nc4", "trace_ratio", "cdnv")
@@ -400,7 +399,9 @@ def place() -> Place:
     return Place(rank, processes, machines)
 
 
-def _fabric(here: Place, accelerator: str, precision: Any) -> Fabric:
+def _fabric(here: Place, accelerator: str, precision: Any) -> Any:
+    from lightning_fabric import Fabric  # it loads torchmetrics, and that torchvision
+
     if here.processes == 1:
         return Fabric(accelerator=accelerator, devices=1, precision=precision)
     fabric = Fabric(
@@ -737,6 +738,8 @@ def _measured(passed: Features, classifier: nn.Linear, here: Place) -> dict[str,
     if here.processes == 1:
         report = measure(passed.features, passed.labels, weight, bias)
         return {name: float(getattr(report, name)) for name in MEASURED}
+    from ncourse.metrics import CollapseMetric  # slow to load, and one process does without
+
     last = copy.deepcopy(classifier).cpu()
     metric = CollapseMetric(len(weight), classifier=last)
     metric.update(passed.features, passed.labels)

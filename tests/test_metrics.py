@@ -1,6 +1,8 @@
 """`measure`: definitions by hand, numerics against the plain definition in float64, errors."""
 
 import math
+import subprocess
+import sys
 from dataclasses import fields
 
 import pytest
@@ -9,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from ncourse import metrics
 from ncourse.metrics import (
     CONVENTIONS,
     CollapseReport,
@@ -850,3 +853,32 @@ def test_whether_something_may_be_transposed_is_said_only_where_it_may():
         given = {"features": FEATURES, "labels": LABELS, "weight": WEIGHT, "bias": BIAS} | change
         with pytest.raises(ValueError, match=message):
             measure(**given)
+
+
+SLOW_TO_LOAD = {"torchmetrics", "torchvision", "sklearn", "matplotlib", "IPython"}
+
+
+@pytest.mark.parametrize("module", ["metrics", "features", "training", "continual"])
+def test_measuring_loads_little_more_than_torch(module):
+    """Each of these takes about as long as torch itself, and few readers of `measure` need one."""
+    code = f"import sys, ncourse.{module}; print(*{{name.split('.')[0] for name in sys.modules}})"
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    loaded = set(result.stdout.split())
+    assert "torch" in loaded
+    assert not loaded & SLOW_TO_LOAD
+
+
+def test_every_public_name_is_listed_and_found():
+    assert set(metrics.__all__) <= set(dir(metrics))
+    for name in metrics.__all__:
+        assert getattr(metrics, name).__class__ is not type(metrics), f"{name} is a module"
+    with pytest.raises(AttributeError, match=r"module 'ncourse.metrics' has no attribute 'nc5'"):
+        metrics.nc5  # noqa: B018
+
+
+def test_without_a_weight_features_are_measured_alone():
+    alone = measure(FEATURES, LABELS, num_classes=2)
+    assert alone.nc1 == pytest.approx(BY_HAND["papyan"]["nc1"])
+    assert math.isnan(alone.nc3)

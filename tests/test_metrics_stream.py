@@ -17,11 +17,11 @@ from torch.nn import functional
 from ncourse.metrics import (
     CONVENTIONS,
     CollapseMetric,
-    _gather,
     capture,
     measure,
     nearest_class_mean,
 )
+from ncourse.metrics.stream import _gather
 
 NC4 = {"nc4", "nc4_without_bias"}
 
