@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ncourse.metrics.checks import _check_not_meta, _shape
+from ncourse.metrics.checks import _shape
 
 __all__ = ["Captured", "capture"]
 
@@ -46,8 +46,8 @@ def capture(
     Raises:
         ValueError: no linear layer, more than one candidate (they are listed), a classifier that is
             not part of the model, does not run, runs twice a batch, or sees inputs that are not
-            `(samples, features)`; not one label a sample; an empty loader; a model or a batch on
-            the meta device. What the model itself raises is passed on.
+            `(samples, features)`; not one label a sample; an empty loader. What the model itself
+            raises is passed on.
 
     >>> model = nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 4), nn.Softmax(1))
     >>> batches = [(torch.randn(5, 3), torch.arange(5) % 4), (torch.randn(2, 3), torch.arange(2))]
@@ -68,8 +68,6 @@ def capture(
         calls.append((module, inputs[0].detach().clone(), output))
 
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
-    if device.type == "meta":
-        raise ValueError("the model is on the meta device, which holds no numbers")
     modes = {module: module.training for module in names}
     hooks = {module: module.register_forward_hook(record) for module in watched}
     collected: list[tuple[Tensor, Tensor, Tensor]] = []
@@ -77,7 +75,6 @@ def capture(
         model.eval()
         for inputs, labels in loader:
             calls.clear()
-            _check_not_meta(inputs=inputs, labels=labels)
             result = model(inputs.to(device))
             if not collected and classifier is None:
                 chosen = _choose_classifier(calls, result, names)

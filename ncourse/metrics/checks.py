@@ -1,7 +1,5 @@
 """What a user may get wrong about features, labels and classifier, each with what to do."""
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
@@ -30,7 +28,6 @@ def _check_classifier(
         num_classes = len(weight)
         if bias is not None and bias.shape != (num_classes,):
             raise ValueError(f"bias is {_shape(bias)}; expected ({num_classes},), one a class")
-        _check_not_meta(weight=weight, bias=bias)
         for name, tensor in (("weight", weight), ("bias", bias)):
             if tensor is not None and not torch.isfinite(tensor).all():
                 raise ValueError(f"{name} contains NaN or infinity; has the training diverged?")
@@ -50,7 +47,6 @@ def _check_samples(
             f"features is {_dtype(features)}; expected floating point — features.float()?"
         )
     _check_labels(labels)
-    _check_not_meta(features=features)
     if features.ndim != 2:
         raise ValueError(
             f"features is {_shape(features)}; expected (samples, features) — features.flatten(1)?"
@@ -81,18 +77,10 @@ def _check_samples(
 
 
 def _check_labels(labels: Tensor) -> None:
-    """Integers, of which the least and the largest can be asked for."""
     if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
         raise TypeError(
             f"labels is {_dtype(labels)}; expected integer class indices — labels.long()?"
         )
-    _check_not_meta(labels=labels)
-
-
-def _check_not_meta(**tensors: Any) -> None:
-    for name, tensor in tensors.items():  # inputs of a model may be a mapping with a device
-        if isinstance(tensor, Tensor) and tensor.is_meta:
-            raise ValueError(f"{name} is on the meta device, which holds no numbers")
 
 
 def _check_counts(labels: Tensor, num_classes: int) -> Tensor:

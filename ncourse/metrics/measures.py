@@ -12,7 +12,6 @@ from ncourse.metrics.checks import (
     _check_classifier,
     _check_counts,
     _check_labels,
-    _check_not_meta,
     _check_samples,
     _dtype,
     _shape,
@@ -84,7 +83,6 @@ def nearest_class_mean(features: Tensor, class_means: Tensor) -> Int[Tensor, " s
             f"features is {_shape(features)} and class_means {_shape(class_means)}; "
             "expected (samples, d) and (classes, d)"
         )
-    _check_not_meta(features=features, class_means=class_means)
     for name, tensor in (("features", features), ("class_means", class_means)):
         if not tensor.is_floating_point():
             raise TypeError(f"{name} is {_dtype(tensor)}; expected floating point")
@@ -164,7 +162,6 @@ def principal_angles(class_means: Tensor, weight: Tensor) -> Float[Tensor, " ang
             f"class_means is {_shape(class_means)} and weight {_shape(weight)}; expected "
             "(classes, features) both"
         )
-    _check_not_meta(class_means=class_means, weight=weight)
     bases = []
     for name, rows in (("class_means", class_means), ("weight", weight)):
         if not rows.is_floating_point():
@@ -233,7 +230,6 @@ def _unit_rows(vectors: Tensor) -> Tensor:
         raise ValueError(f"vectors is {_shape(vectors)}; expected (K, d) with K >= 2")
     if vectors.is_complex():
         raise TypeError(f"vectors is {_dtype(vectors)}; expected real numbers")
-    _check_not_meta(vectors=vectors)
     norms = torch.linalg.vector_norm(vectors.detach().double(), dim=1, keepdim=True)
     if not (torch.isfinite(norms).all() and (norms > 0).all()):
         raise ValueError("vectors has a row that is zero, NaN or infinite; it has no direction")
