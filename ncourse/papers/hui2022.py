@@ -23,8 +23,7 @@ from tqdm.auto import tqdm
 from ncourse.claims import Claim, Outcome, Table
 from ncourse.data import Dataset, digits
 from ncourse.metrics import measure_layers, nearest_class_mean
-from ncourse.models import MLP, Classifier
-from ncourse.papers.galanti2021 import hidden_layers
+from ncourse.models import MLP, Classifier, hidden_layers
 from ncourse.training import Features, extract, fit, log_schedule
 
 __all__ = ["NOISE", "WEIGHT_DECAYS", "claims", "experiment", "layers", "memorised", "train"]
