@@ -14,7 +14,7 @@ from unittest.mock import patch
 import torch
 from torch import nn
 
-from ncourse import runs, training
+from ncourse import runs
 from ncourse.data import Dataset, gaussian_mixture
 from ncourse.models import CNN, MLP, Classifier
 from ncourse.papers import papyan2020
@@ -61,7 +61,7 @@ def train(case: str, **changes) -> tuple[dict[str, torch.Tensor], History]:
 
 
 def alone() -> contextlib.AbstractContextManager[object]:
-    return patch.object(training, "place", Place)
+    return patch.object(sys.modules["ncourse.training.fit"], "place", Place)
 
 
 def main(folder: Path, cases: list[str]) -> None:

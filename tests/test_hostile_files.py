@@ -26,7 +26,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from ncourse import assignments, book, cli, features, grading, pages, site, training
+from ncourse import assignments, book, cli, features, grading, pages, site
 from ncourse.claims import Claim, DataCard, Outcome, Recording
 from ncourse.data import gaussian_mixture
 from ncourse.models import MLP
@@ -361,7 +361,8 @@ def train(checkpoint: Path | None = None, epochs: int = 3) -> History:
 
 def half_a_training(folder: Path) -> bytes:
     """The checkpoint after the first of three epochs."""
-    path, keep = folder / "half.pt", training._keep
+    inside = sys.modules["ncourse.training.fit"]
+    path, keep = folder / "half.pt", inside._keep
     path.unlink(missing_ok=True)
 
     def keep_and_stop(*given_: Any) -> None:
@@ -369,7 +370,7 @@ def half_a_training(folder: Path) -> bytes:
         raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "_keep", keep_and_stop)
+        patch.setattr(inside, "_keep", keep_and_stop)
         with pytest.raises(KeyboardInterrupt):
             train(path)
     return path.read_bytes()
