@@ -1,16 +1,11 @@
 """Training past zero error, with collapse measured on the way."""
 
-from ncourse.training.fit import MEASURED as MEASURED
-from ncourse.training.fit import (
-    Features,
-    History,
-    Place,
-    checkpoints_in,
-    extract,
-    fit,
-    log_schedule,
-    place,
-)
+from ncourse.training import measuring
+from ncourse.training.checkpoints import checkpoints_in
+from ncourse.training.fit import fit
+from ncourse.training.history import History
+from ncourse.training.measuring import Features, extract, log_schedule
+from ncourse.training.processes import Place, place
 
 __all__ = [
     "MEASURED",
@@ -23,3 +18,6 @@ __all__ = [
     "log_schedule",
     "place",
 ]
+
+MEASURED = measuring.MEASURED
+"""The fields of `CollapseReport` that a history keeps, with "test_" in front for the test split."""
