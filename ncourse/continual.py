@@ -184,11 +184,8 @@ class ReplayBuffer:
                 f"inputs are {tuple(inputs.shape)} and logits {tuple(logits.shape)}; stored before "
                 f"are {tuple(self.inputs.shape)} and {tuple(self.logits.shape)}"
             )
-        if labels.dtype != torch.long or any(x.is_meta for x in (inputs, labels, logits)):
-            raise ValueError(
-                f"inputs, labels and logits are on {inputs.device}, {labels.device} and "
-                f"{logits.device}, labels {labels.dtype}; expected numbers, and torch.int64"
-            )
+        if labels.dtype != torch.long:
+            raise ValueError(f"labels are {labels.dtype}; expected torch.int64 — labels.long()?")
         if num_seen < 1 or (len(labels) and not 0 <= labels.min() <= labels.max() < num_seen):
             raise ValueError(f"num_seen is {num_seen}, with labels {labels.unique().tolist()}")
         per_class = self.capacity // num_seen

@@ -67,8 +67,7 @@ class Dataset:
     Raises:
         TypeError: if inputs are not floating point or labels not int64. (Smaller integers are not
             taken: torch reads uint8 as a mask where it indexes.)
-        ValueError: if sizes do not match, there is no class, a label is outside 0..K-1, or a tensor
-            is on the meta device.
+        ValueError: if sizes do not match, there is no class, or a label is outside 0..K-1.
     """
 
     name: str
@@ -102,11 +101,6 @@ class Dataset:
                 raise ValueError(
                     f"{self.name}: {split} samples are {tuple(inputs.shape[1:])}, "
                     f"training samples {tuple(self.inputs.shape[1:])}"
-                )
-            if inputs.is_meta or labels.is_meta:
-                raise ValueError(
-                    f"{self.name}: {split} samples are on {inputs.device}, labels on "
-                    f"{labels.device}; the meta device holds no numbers"
                 )
             if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < self.num_classes:
                 raise ValueError(

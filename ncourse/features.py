@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ncourse.files import replaced
+from ncourse.files import check_zip, replaced
 from ncourse.metrics import CollapseReport, measure
 
 __all__ = ["Saved", "load", "save"]
@@ -108,8 +108,8 @@ def load(path: str | Path) -> Saved:
         else:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # what torch warns of, it refuses next
-                if zipfile.is_zipfile(path):  # torch does not notice altered numbers
-                    _check_whole(path)
+                if zipfile.is_zipfile(path):
+                    check_zip(path)
                 found = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise
@@ -123,11 +123,3 @@ def load(path: str | Path) -> Saved:
             there = ", ".join(map(str, found)) or "nothing"
             raise ValueError(f"{path} has no array {name!r}; it has {there}")
     return Saved(tensors["features"], tensors["labels"], tensors.get("weight"), tensors.get("bias"))
-
-
-def _check_whole(path: Path) -> None:
-    """Raise if a part of a zip file is not what its checksum says."""
-    with zipfile.ZipFile(path) as archive:
-        altered = archive.testzip()
-    if altered is not None:
-        raise ValueError(f"{altered} in it is not what was written")

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-__all__ = ["CNN", "MLP", "Classifier", "resnet18", "seeded"]
+__all__ = ["CNN", "MLP", "Classifier", "hidden_layers", "resnet18", "seeded"]
 
 
 class Classifier(nn.Module):
@@ -140,6 +140,35 @@ def resnet18(input_shape: Sequence[int], num_classes: int, *, seed: int = 0) -> 
         body.maxpool = nn.Identity()
         body.fc = nn.Identity()
         return Classifier(body, nn.Linear(512, num_classes))
+
+
+@torch.no_grad()
+def hidden_layers(
+    model: Classifier, inputs: Float[Tensor, "samples ..."]
+) -> dict[str, Float[Tensor, "samples dim"]]:
+    """The input and what comes out of each ReLU of `model.body`, flattened; evaluation mode.
+
+    Args:
+        model: its body is an `nn.Sequential`, as an `MLP`'s.
+        inputs: `(N, ...)`.
+
+    Returns:
+        "input", "layer 1", "layer 2", ...: the last one is the features.
+
+    Raises:
+        ValueError: if the body is of another kind.
+    """
+    if not isinstance(model.body, nn.Sequential):
+        raise ValueError(f"body is {type(model.body).__name__}; expected an nn.Sequential")
+    was_training = model.training
+    model.eval()
+    layers = {"input": inputs.flatten(1)}
+    for module in model.body:
+        inputs = module(inputs)
+        if isinstance(module, nn.ReLU):
+            layers[f"layer {len(layers)}"] = inputs.flatten(1)
+    model.train(was_training)
+    return layers
 
 
 @contextmanager

@@ -219,8 +219,6 @@ def off_diagonal(matrix: Float[Tensor, "n n"]) -> Float[Tensor, " pairs"]:
     """
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
         raise ValueError(f"matrix is {tuple(matrix.shape)}; expected a square one")
-    if matrix.is_meta:
-        raise ValueError("matrix is on the meta device, which holds no numbers")
     return matrix[~torch.eye(len(matrix), dtype=torch.bool, device=matrix.device)]
 
 
@@ -368,8 +366,6 @@ def _check_rows(vectors: Tensor, *, least: int = 1) -> None:
         raise ValueError(f"vectors is {tuple(vectors.shape)}; expected (vectors, dim)")
     if len(vectors) < least:
         raise ValueError(f"got {len(vectors)} vectors; expected at least {least}")
-    if vectors.is_meta:
-        raise ValueError("vectors are on the meta device, which holds no numbers")
     if not torch.isfinite(vectors).all():
         raise ValueError("a vector contains NaN or infinity")
 

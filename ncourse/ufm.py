@@ -495,7 +495,7 @@ def plane(
     """
     for point in (centre, first, second):
         _check_point(problem, point.features, point.weight, point.bias)
-    if coordinates.ndim != 1 or not len(coordinates) or coordinates.is_meta:
+    if coordinates.ndim != 1 or not len(coordinates):
         raise ValueError(f"coordinates is {tuple(coordinates.shape)}; expected (grid,), not empty")
     origin, along, across = _flatten(centre), _flatten(first), _flatten(second)
     losses = [

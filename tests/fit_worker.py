@@ -14,11 +14,11 @@ from unittest.mock import patch
 import torch
 from torch import nn
 
-from ncourse import runs, training
+from ncourse import runs
 from ncourse.data import Dataset, gaussian_mixture
 from ncourse.models import CNN, MLP, Classifier
 from ncourse.papers import papyan2020
-from ncourse.training import History, Place, fit, place
+from ncourse.training import History, Place, fit, place, processes
 
 SMALL = papyan2020.Scale(10, (8,), 4, (4,))  # as in run_worker
 CLOUDS = gaussian_mixture(3, 5, train_per_class=21, test_per_class=9, separation=1.5, seed=0)
@@ -61,7 +61,7 @@ def train(case: str, **changes) -> tuple[dict[str, torch.Tensor], History]:
 
 
 def alone() -> contextlib.AbstractContextManager[object]:
-    return patch.object(training, "place", Place)
+    return patch.object(processes, "place", Place)
 
 
 def main(folder: Path, cases: list[str]) -> None:

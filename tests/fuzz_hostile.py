@@ -79,8 +79,6 @@ def tensors(
     made = made.to(kind)
     if made.ndim == 2 and draw(st.booleans()):
         made = made.T.contiguous().T  # the same numbers, other strides
-    if draw(st.integers(0, 15)) == 0:
-        made = made.to("meta")  # a device without numbers, which every machine has
     if made.is_floating_point() and draw(st.booleans()):
         made.requires_grad_()
     return made
@@ -94,14 +92,12 @@ def label_vectors(draw: Any, length: int | None = None) -> Tensor:
     if draw(st.integers(0, 4)):
         values = [abs(value) % 3 for value in values]
     kind = draw(st.sampled_from([*INTEGERS, torch.int64, torch.int64, torch.float32, torch.bool]))
-    device = "cpu" if draw(st.integers(0, 15)) else "meta"
-    return torch.tensor(values).to(device, kind)
+    return torch.tensor(values).to(kind)
 
 
 def has_nan(value: Any) -> bool:
     if isinstance(value, Tensor):
-        known = value.is_floating_point() and not value.is_meta
-        return bool(known and value.isnan().any())
+        return bool(value.isnan().any())
     if isinstance(value, tuple | list):
         return any(map(has_nan, value))
     return isinstance(value, float) and math.isnan(value)
@@ -290,7 +286,7 @@ def fuzz_continual(source: Any) -> None:
     ):
         survives(lambda f=summary: f(matrix), matrix)
     first, second = (source.draw(tensors(fitting=(4, 3))) for _ in range(2))
-    finite = not any(x.is_meta or not torch.isfinite(x).all() for x in (first, second))
+    finite = all(torch.isfinite(x).all() for x in (first, second))
     survives(
         lambda: continual.dot_regression(first, second),
         *(first, second),
@@ -492,22 +488,19 @@ def fuzz_capture(source: Any) -> None:
     model = Odd(source.draw(st.sampled_from(kinds)), dim, width, classes)
     model.train(source.draw(st.booleans()))
     model.norm.eval()  # frozen by its owner: not to be woken
-    if source.draw(st.integers(0, 9)) == 0:
-        model.to("meta")
     modes = [module.training for module in model.modules()]
     statistics = model.norm.running_mean.clone()
     sizes = source.draw(st.lists(st.integers(0, 4), max_size=3))
     batches = [(torch.randn(n, dim), torch.arange(n) % classes) for n in sizes]
     if source.draw(st.integers(0, 4)) == 0:
-        device = source.draw(st.sampled_from(["cpu", "meta"]))
-        batches.append((torch.ones(4, dim, device=device), source.draw(label_vectors(4))))
+        batches.append((torch.ones(4, dim), source.draw(label_vectors(4))))
     layer = source.draw(
         st.sampled_from([None, None, "last", "norm", "nowhere", "", model.last, nn.Linear(1, 1)])
     )
     seen = survives(lambda: metrics.capture(model, batches, classifier=layer), may_be_nan=True)
     assert modes == [module.training for module in model.modules()], "a mode was not put back"
     assert not any(module._forward_hooks for module in model.modules()), "a hook was left"
-    assert model.norm.running_mean.is_meta or torch.equal(statistics, model.norm.running_mean)
+    assert torch.equal(statistics, model.norm.running_mean)
     if seen is not None:
         assert len(seen.features) == len(seen.labels) == len(seen.logits), "not one a sample"
         assert seen.logits.shape[1] == len(seen.weight)

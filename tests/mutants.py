@@ -39,7 +39,7 @@ SKIPPED = [
 SETTINGS = """
 [tool.mutmut]
 source_paths = ["ncourse"]
-only_mutate = ["ncourse/{module}.py"]
+only_mutate = {files}
 pytest_add_cli_args_test_selection = {tests}
 pytest_add_cli_args = ["-k", "{skipped}", "-p", "no:cacheprovider",
   "-p", "instrumented",
@@ -67,7 +67,7 @@ hypothesis.settings.register_profile(
 
 conf = "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))"
 with jaxtyping.install_import_hook("ncourse", conf):
-    import ncourse.continual, ncourse.metrics, ncourse.ufm
+    import ncourse.continual, ncourse.metrics.stream, ncourse.ufm
 
 def pytest_collection_modifyitems(items):
     stats = Path(__file__).with_name("mutmut-stats.json")
@@ -108,18 +108,26 @@ def decorated_below(code: str) -> str:
     return "\n".join(lines)
 
 
+def files_of(module: str) -> list[str]:
+    """Relative paths of a module's files: it is one, or a folder of some."""
+    folder = ROOT / "ncourse" / module
+    files = sorted(folder.glob("*.py")) if folder.is_dir() else [folder.with_suffix(".py")]
+    return [path.relative_to(ROOT).as_posix() for path in files]
+
+
 def copy_for(module: str) -> Path:
     """A copy of what the tests of a module need, with mutmut's settings for it."""
     folder = ROOT / "_build" / "mutants" / module
     for name in ("ncourse", "tests"):
         ignore = shutil.ignore_patterns("__pycache__", "bench")
         shutil.copytree(ROOT / name, folder / name, ignore=ignore, dirs_exist_ok=True)
-    tests = [f"tests/{name}" for name in TESTS[module]] + [f"ncourse/{module}.py"]
-    path = folder / "ncourse" / f"{module}.py"
-    path.write_text(decorated_below(path.read_text()))
+    files = files_of(module)
+    for name in files:
+        path = folder / name
+        path.write_text(decorated_below(path.read_text()))
     settings = SETTINGS.format(
-        module=module,
-        tests=json.dumps(tests),
+        files=json.dumps(files),
+        tests=json.dumps([*(f"tests/{name}" for name in TESTS[module]), *files]),
         skipped=" and ".join(f"not {name}" for name in SKIPPED),
     )
     project = re.sub(r"--jaxtyping-packages=\S+", "", (ROOT / "pyproject.toml").read_text())
@@ -144,14 +152,17 @@ def main() -> None:
         process = subprocess.run(command, cwd=folder, env=env, stdout=out, text=True, check=True)
         return process.stdout or ""
 
-    verdicts = folder / "mutants" / "ncourse" / f"{given.module}.py.meta"
+    verdicts = [folder / "mutants" / f"{name}.meta" for name in files_of(given.module)]
     if given.again:
-        known = json.loads(verdicts.read_text())
-        codes = known["exit_code_by_key"]
-        known["exit_code_by_key"] = {name: code or None for name, code in codes.items()}
-        verdicts.write_text(json.dumps(known))
+        for path in verdicts:
+            known = json.loads(path.read_text())
+            codes = known["exit_code_by_key"]
+            known["exit_code_by_key"] = {name: code or None for name, code in codes.items()}
+            path.write_text(json.dumps(known))
     mutmut("run", "--max-children", given.jobs, show=True)
-    codes = json.loads(verdicts.read_text())["exit_code_by_key"]
+    codes: dict[str, int | None] = {}
+    for path in verdicts:
+        codes |= json.loads(path.read_text())["exit_code_by_key"]
     survivors = [name for name, code in codes.items() if code not in (1, 3)]  # pytest's failures
     print(mutmut(*(word for name in survivors for word in ("show", name, ";"))))
     mutmut("export-cicd-stats")

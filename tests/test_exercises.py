@@ -1,8 +1,10 @@
 """Exercises: machinery, and every reference, stub and known mistake of every chapter."""
 
+import ast
 import importlib
 import inspect
 import pkgutil
+from pathlib import Path
 
 import pytest
 
@@ -106,3 +108,14 @@ def test_feedback_is_escaped_in_html():
     shown = feedback._repr_mimebundle_()["text/html"]
     assert "<b>x</b>" not in shown
     assert "<code>a &lt; b</code>" in shown
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda module: module.__name__[-2:])
+def test_every_private_function_of_a_chapter_is_used_in_it(chapter):
+    """A wrong answer that no mistake and no message names is left over from another exercise."""
+    tree = ast.parse(Path(chapter.__file__).read_text(encoding="utf-8"))
+    for function in tree.body:
+        if isinstance(function, ast.FunctionDef) and function.name.startswith("_"):
+            elsewhere = [ast.walk(node) for node in tree.body if node is not function]
+            used = {node.id for nodes in elsewhere for node in nodes if isinstance(node, ast.Name)}
+            assert function.name in used

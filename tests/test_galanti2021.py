@@ -4,10 +4,8 @@ import math
 
 import pytest
 import torch
-from torch import nn
 
 from ncourse.data import digits
-from ncourse.models import MLP, Classifier
 from ncourse.papers import galanti2021
 from ncourse.tables import Table
 
@@ -71,20 +69,6 @@ def test_few_shot_accuracy_of_separate_and_of_equal_clouds():
     )
     with pytest.raises(ValueError, match="has 20 samples; expected more than 20"):
         galanti2021.few_shot_accuracy(far, labels, shots=20)
-
-
-def test_hidden_layers_end_at_the_features():
-    model = MLP((1, 8, 8), (7, 5), 3, seed=0)
-    inputs = torch.randn(6, 1, 8, 8, generator=torch.Generator().manual_seed(0))
-    model.train()
-    layers = galanti2021.hidden_layers(model, inputs)
-    assert model.training
-    assert [tuple(x.shape) for x in layers.values()] == [(6, 64), (6, 7), (6, 5)]
-    model.eval()
-    assert torch.equal(layers["layer 2"], model.features(inputs))
-    odd = Classifier(nn.Flatten(), nn.Linear(64, 3))
-    with pytest.raises(ValueError, match=r"body is Flatten; expected an nn\.Sequential"):
-        galanti2021.hidden_layers(odd, inputs)
 
 
 def test_a_short_run_has_every_row_and_is_reported_on_own_data():

@@ -26,12 +26,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from ncourse import assignments, book, cli, features, grading, pages, site, training
+from ncourse import assignments, book, cli, features, grading, pages, site
 from ncourse.claims import Claim, DataCard, Outcome, Recording
 from ncourse.data import gaussian_mixture
 from ncourse.models import MLP
 from ncourse.papers import papyan2020
 from ncourse.training import History, fit
+from ncourse.training.checkpoints import _Checkpoint
 
 SCRIPT = "<script>alert(1)</script>"
 VALUES = [
@@ -361,15 +362,15 @@ def train(checkpoint: Path | None = None, epochs: int = 3) -> History:
 
 def half_a_training(folder: Path) -> bytes:
     """The checkpoint after the first of three epochs."""
-    path, keep = folder / "half.pt", training._keep
+    path, save = folder / "half.pt", _Checkpoint.save
     path.unlink(missing_ok=True)
 
-    def keep_and_stop(*given_: Any) -> None:
-        keep(*given_)
+    def save_and_stop(*given_: Any) -> None:
+        save(*given_)
         raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "_keep", keep_and_stop)
+        patch.setattr(_Checkpoint, "save", save_and_stop)
         with pytest.raises(KeyboardInterrupt):
             train(path)
     return path.read_bytes()

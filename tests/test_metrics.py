@@ -1,6 +1,8 @@
 """`measure`: definitions by hand, numerics against the plain definition in float64, errors."""
 
 import math
+import subprocess
+import sys
 from dataclasses import fields
 
 import pytest
@@ -9,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from ncourse import metrics
 from ncourse.metrics import (
     CONVENTIONS,
     CollapseReport,
@@ -733,8 +736,6 @@ def test_nearest_class_mean_far_from_the_origin_and_in_half_precision():
         (_with((0, 0), math.nan), torch.ones(2, 2), ValueError, "^features contains NaN or inf"),
         (FEATURES, torch.full((2, 2), math.inf), ValueError, "^class_means contains NaN or inf"),
         (FEATURES, torch.ones(0, 2), ValueError, "class_means is empty; .* at least 1 class"),
-        (FEATURES.to("meta"), WEIGHT, ValueError, "^features is on the meta device"),
-        (FEATURES, WEIGHT.to("meta"), ValueError, "^class_means is on the meta device"),
     ],
 )  # fmt: skip
 def test_nearest_class_mean_tells_each_mistake(features, means, error, message):
@@ -779,8 +780,6 @@ def test_principal_angles_by_hand_and_their_mistakes():
         (WEIGHT, WEIGHT * math.nan, ValueError, r"^weight is \(2, 2\); expected .* finite rows"),
         (WEIGHT[0], WEIGHT[0], ValueError, r"class_means is \(2,\) and weight \(2,\); expected"),
         (torch.ones(2, 2), WEIGHT, ValueError, "^the rows of class_means all coincide"),
-        (WEIGHT.to("meta"), WEIGHT, ValueError, "^class_means is on the meta device"),
-        (WEIGHT, WEIGHT.to("meta"), ValueError, "^weight is on the meta device"),
     ]:
         with pytest.raises(error, match=message):
             principal_angles(means, weight)
@@ -799,8 +798,6 @@ def test_margin_and_uniformity_by_hand():
             function(torch.ones(2))
         with pytest.raises(ValueError, match="zero, NaN or infinite; it has no direction"):
             function(torch.full((2, 2), math.inf))
-        with pytest.raises(ValueError, match=r"^vectors is on the meta device"):
-            function(torch.ones(2, 2, device="meta"))
 
 
 def test_uniformity_sees_two_directions_that_are_nearly_one():
@@ -828,18 +825,6 @@ def test_missing_classes_are_listed_up_to_ten():
             measure(features, labels, None, num_classes=12)
 
 
-def test_the_device_without_numbers_is_named():
-    for change, message in [
-        ({"features": FEATURES.to("meta")}, "^features is on the meta device, which holds no"),
-        ({"labels": LABELS.to("meta")}, "^labels is on the meta device"),
-        ({"weight": WEIGHT.to("meta")}, "^weight is on the meta device"),
-        ({"bias": BIAS.to("meta")}, "^bias is on the meta device"),
-    ]:
-        given = {"features": FEATURES, "labels": LABELS, "weight": WEIGHT, "bias": BIAS} | change
-        with pytest.raises(ValueError, match=message):
-            measure(**given)
-
-
 def test_whether_something_may_be_transposed_is_said_only_where_it_may():
     for change, message in [
         ({"features": torch.ones(3, 2)}, r"with 4 samples, one a label$"),
@@ -850,3 +835,32 @@ def test_whether_something_may_be_transposed_is_said_only_where_it_may():
         given = {"features": FEATURES, "labels": LABELS, "weight": WEIGHT, "bias": BIAS} | change
         with pytest.raises(ValueError, match=message):
             measure(**given)
+
+
+SLOW_TO_LOAD = {"torchmetrics", "torchvision", "sklearn", "matplotlib", "IPython"}
+
+
+def test_measuring_loads_little_more_than_torch():
+    """Each of these takes about as long as torch itself, and few readers of `measure` need one."""
+    rooms = "ncourse.metrics, ncourse.features, ncourse.training, ncourse.continual"
+    code = f"import sys, {rooms}; print(*{{name.split('.')[0] for name in sys.modules}})"
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    loaded = set(result.stdout.split())
+    assert "torch" in loaded
+    assert not loaded & SLOW_TO_LOAD
+
+
+def test_every_public_name_is_listed_and_found():
+    assert set(metrics.__all__) <= set(dir(metrics))
+    for name in metrics.__all__:
+        assert getattr(metrics, name).__class__ is not type(metrics), f"{name} is a module"
+    with pytest.raises(AttributeError, match=r"module 'ncourse.metrics' has no attribute 'nc5'"):
+        metrics.nc5  # noqa: B018
+
+
+def test_without_a_weight_features_are_measured_alone():
+    alone = measure(FEATURES, LABELS, num_classes=2)
+    assert alone.nc1 == pytest.approx(BY_HAND["papyan"]["nc1"])
+    assert math.isnan(alone.nc3)

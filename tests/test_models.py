@@ -2,8 +2,9 @@
 
 import pytest
 import torch
+from torch import nn
 
-from ncourse.models import CNN, MLP, resnet18, seeded
+from ncourse.models import CNN, MLP, Classifier, hidden_layers, resnet18, seeded
 
 
 @pytest.mark.parametrize(
@@ -67,3 +68,17 @@ def test_resnet18_keeps_the_size_of_small_images():
     assert torch.equal(model.body.layer4[1].conv2.weight, again.body.layer4[1].conv2.weight)
     with pytest.raises(ValueError, match="a ResNet needs"):
         resnet18((64,), 7)
+
+
+def test_hidden_layers_end_at_the_features():
+    model = MLP((1, 8, 8), (7, 5), 3, seed=0)
+    inputs = torch.randn(6, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    model.train()
+    layers = hidden_layers(model, inputs)
+    assert model.training
+    assert [tuple(x.shape) for x in layers.values()] == [(6, 64), (6, 7), (6, 5)]
+    model.eval()
+    assert torch.equal(layers["layer 2"], model.features(inputs))
+    odd = Classifier(nn.Flatten(), nn.Linear(64, 3))
+    with pytest.raises(ValueError, match=r"body is Flatten; expected an nn\.Sequential"):
+        hidden_layers(odd, inputs)

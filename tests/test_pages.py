@@ -170,7 +170,8 @@ def test_everything_public_has_a_docstring_and_is_documented_where_it_is_defined
                 thing = getattr(module, public)
                 if callable(thing):
                     assert thing.__doc__, f"{name}.{public}"
-                    assert thing.__module__ == name, f"{name}.{public}"
+                    # Where that is a folder: in a file of it.
+                    assert f"{thing.__module__}.".startswith(f"{name}."), f"{name}.{public}"
 
 
 def test_docstrings_become_restructured_text() -> None:

@@ -10,10 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from ncourse import training
 from ncourse.models import MLP
 from ncourse.runs import RunError, run
-from ncourse.training import Place, place
+from ncourse.training import Place, place, processes
 
 TRAIN = Path(__file__).with_name("fit_worker.py")
 RUN = Path(__file__).with_name("run_worker.py")
@@ -144,8 +143,8 @@ def test_parts_are_the_whole_in_order():
 def test_batch_norms_are_put_back():
     model = MLP((5,), (4,), 3)
     norm = model.body[2]
-    with training._one_batch_norm(model, Place(0, 2)):
-        assert type(norm) is training._SharedBatchNorm
+    with processes._synchronised_batch_norms(model, Place(0, 2)):
+        assert type(norm) is processes._SynchronisedBatchNorm
     assert type(norm) is torch.nn.BatchNorm1d
-    with training._one_batch_norm(model, Place()):
+    with processes._synchronised_batch_norms(model, Place()):
         assert type(norm) is torch.nn.BatchNorm1d

@@ -161,7 +161,7 @@ def test_a_run_that_fails_says_so_and_goes_on_where_it_was(run, tmp_path, monkey
         return extract(*arguments, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(training, "extract", fails)
+        patch.setattr(training.measuring, "extract", fails)
         result = run(*words, "half")
     assert (result.exit_code, result.stderr) == (1, "error: on purpose\n")
     state = json.loads((tmp_path / "half" / "run.json").read_text())["state"]
@@ -275,7 +275,8 @@ def test_calls_are_numbered_and_compared_with_what_was_kept(tmp_path):
 def test_only_process_0_makes_folders(tmp_path, monkeypatch):
     """Or process 0 would find the folder of a new run taken."""
     for rank in (1, 0):
-        monkeypatch.setattr(training, "place", lambda rank=rank: Place(rank, 2))
+        here = Place(rank, 2)
+        monkeypatch.setattr(training.processes, "place", lambda here=here: here)
         with checkpoints_in(tmp_path / "a"):
             assert (tmp_path / "a").exists() == (rank == 0)
 

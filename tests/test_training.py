@@ -125,6 +125,74 @@ def test_it_is_sgd_with_momentum_weight_decay_and_milestones():
         assert torch.allclose(a, b, atol=1e-5)
 
 
+def sgd(parameters):
+    return torch.optim.SGD(parameters, lr=0.05, momentum=0.9, weight_decay=5e-4, foreach=True)
+
+
+def adamw(parameters, **settings):
+    return torch.optim.AdamW(parameters, **({"lr": 0.01, "weight_decay": 0.1} | settings))
+
+
+def test_sgd_given_as_a_function_is_the_default_bit_for_bit():
+    (model, history), (other, same) = train(), train(optimizer=sgd)
+    assert history == same
+    for a, b in zip(model.parameters(), other.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_another_optimizer_takes_the_steps_with_milestones():
+    """Against the plain loop that a reader would write."""
+    model, _ = train(epochs=3, optimizer=adamw)
+    plain = MLP(CLOUDS.input_shape, (16,), 3, seed=0)
+    optimizer = adamw(plain.parameters())
+    generator = torch.Generator().manual_seed(0)
+    for rate in (0.01, 0.001, 0.0001):
+        optimizer.param_groups[0]["lr"] = rate
+        plain.train()
+        for batch in torch.randperm(60, generator=generator).split(16):
+            optimizer.zero_grad()
+            logits = plain(CLOUDS.inputs[batch])
+            torch.nn.functional.cross_entropy(logits, CLOUDS.labels[batch]).backward()
+            optimizer.step()
+    for a, b in zip(model.parameters(), plain.parameters(), strict=True):
+        assert torch.allclose(a, b, atol=1e-6)
+
+
+def test_settings_of_sgd_beside_another_optimizer_are_named():
+    with pytest.raises(ValueError, match=r"^learning_rate, momentum would not be used: optimizer"):
+        train(optimizer=adamw, learning_rate=0.1, weight_decay=5e-4, momentum=0.0)
+
+
+def test_a_resumed_optimizer_has_its_state_and_ends_bit_identical(tmp_path):
+    def stop(epoch, *passes):
+        if epoch == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(optimizer=adamw, checkpoint=tmp_path / "c", observe=stop)
+    assert (tmp_path / "c").exists()
+    model, history = train(optimizer=adamw, checkpoint=tmp_path / "c")
+    whole, same = train(optimizer=adamw)
+    assert history == same
+    for a, b in zip(model.parameters(), whole.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_a_checkpoint_of_another_optimizer_is_refused(tmp_path):
+    train(optimizer=adamw, checkpoint=tmp_path / "adamw")
+    train(checkpoint=tmp_path / "default")
+    for name, optimizer in [
+        ("adamw", None),
+        ("adamw", sgd),
+        ("adamw", lambda parameters: adamw(parameters, lr=0.02)),
+        ("adamw", lambda parameters: adamw(parameters, betas=(0.8, 0.999))),
+        ("default", adamw),
+    ]:
+        with pytest.raises(ValueError, match="belongs to a run with another optimizer;"):
+            train(optimizer=optimizer, checkpoint=tmp_path / name)
+    assert len(train(optimizer=adamw, checkpoint=tmp_path / "adamw")[1]) > 0
+
+
 def test_observe_gets_both_passes_and_the_model_is_in_evaluation_mode_at_the_end():
     seen = []
     model, _ = train(

@@ -16,10 +16,6 @@ def splitting_cost(distance, depth, layers_per_block):
     return depth * (step**2 if layers_per_block == 1 else 2 * step)
 
 
-def _one_step(distance, depth, layers_per_block):
-    return splitting_cost(distance, 1, layers_per_block) / depth
-
-
 def _not_split(distance, depth, layers_per_block):
     return depth * (distance**2 if layers_per_block == 1 else 2 * distance)
 

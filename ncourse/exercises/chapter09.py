@@ -113,15 +113,6 @@ def _no_scale(means):
     return nearest_simplex(means) * math.sqrt((count - 1) / count)
 
 
-def _all_directions(means):
-    centred = means - means.mean(0)
-    directions = centred / centred.norm(dim=1, keepdim=True)
-    directions = directions - directions.mean(0)
-    u, _, vh = torch.linalg.svd(directions, full_matrices=False)
-    count = len(means)
-    return math.sqrt(count / (count - 1)) * u @ vh
-
-
 def _any_simplex(means):
     return SimplexFrame(torch.eye(*means.shape, dtype=means.dtype)).vertices
 

@@ -15,19 +15,19 @@ from statistics import mean
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm.auto import tqdm
 
 from ncourse.claims import Claim
 from ncourse.comparisons import at_least, at_most, below
 from ncourse.data import Dataset, digits
 from ncourse.metrics import measure, nearest_class_mean
-from ncourse.models import MLP, Classifier
+from ncourse.models import MLP, hidden_layers
 from ncourse.papers import Asked, declared
 from ncourse.tables import Table
 from ncourse.training import fit
 
-__all__ = ["claims", "experiment", "few_shot_accuracy", "hidden_layers", "transfer"]
+__all__ = ["claims", "experiment", "few_shot_accuracy", "transfer"]
 
 WEIGHT_DECAYS = {"weight decay 5e-3": 5e-3, "no weight decay": 0.0}
 EPOCHS = (1, 5, 20, 100, 300)
@@ -51,32 +51,6 @@ def experiment(dataset: Dataset, asked: Asked) -> dict[str, Table]:
         An `Outcome` with the table "transfer".
     """
     return {"transfer": transfer(dataset, seed=asked.seed)}
-
-
-@torch.no_grad()
-def hidden_layers(
-    model: Classifier, inputs: Float[Tensor, "samples ..."]
-) -> dict[str, Float[Tensor, "samples dim"]]:
-    """The input and what comes out of each ReLU of `model.body`, flattened; evaluation mode.
-
-    Args:
-        model: its body is an `nn.Sequential`, as an `MLP`'s.
-        inputs: `(N, ...)`.
-
-    Returns:
-        "input", "layer 1", "layer 2", ...: the last one is the features.
-    """
-    if not isinstance(model.body, nn.Sequential):
-        raise ValueError(f"body is {type(model.body).__name__}; expected an nn.Sequential")
-    was_training = model.training
-    model.eval()
-    layers = {"input": inputs.flatten(1)}
-    for module in model.body:
-        inputs = module(inputs)
-        if isinstance(module, nn.ReLU):
-            layers[f"layer {len(layers)}"] = inputs.flatten(1)
-    model.train(was_training)
-    return layers
 
 
 def few_shot_accuracy(

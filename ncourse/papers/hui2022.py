@@ -24,9 +24,8 @@ from ncourse.claims import Claim
 from ncourse.comparisons import above, at_least, at_most, below, equal, every, over
 from ncourse.data import Dataset, digits
 from ncourse.metrics import measure_layers, nearest_class_mean
-from ncourse.models import MLP, Classifier
+from ncourse.models import MLP, Classifier, hidden_layers
 from ncourse.papers import Asked, declared
-from ncourse.papers.galanti2021 import hidden_layers
 from ncourse.tables import Table
 from ncourse.training import Features, extract, fit, log_schedule
 

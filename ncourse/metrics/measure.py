@@ -1,0 +1,370 @@
+"""From tensors to a report: two passes over the samples, then the numbers."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from ncourse.metrics.checks import (
+    _check_classifier,
+    _check_counts,
+    _check_samples,
+    _raise_not_finite,
+)
+from ncourse.metrics.report import CONVENTIONS, CollapseReport
+
+__all__ = ["measure"]
+
+CHUNK = 2**20  # numbers at a time, 4 MB in float32: they stay in cache between two uses
+
+
+@torch.no_grad()
+def measure(
+    features: Tensor,
+    labels: Tensor,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    *,
+    convention: str = "papyan",
+    num_classes: int | None = None,
+) -> CollapseReport:
+    """Measure neural collapse of features and of the linear classifier on top of them.
+
+    The convention fixes the global mean mu_G, the weights p_c in S_B, and which quantity `nc1` is;
+    they agree about mu_G and p_c as long as classes have equal size. S_W is pooled, /N, in all.
+
+    | convention | mu_G | p_c | nc1 | source |
+    |---|---|---|---|---|
+    | papyan | mean of class means | 1/K | pinv_trace | Papyan, Han, Donoho 2020, notebook |
+    | zhu | mean of all samples | 1/K | pinv_trace_per_class | Zhu et al. 2021, code |
+    | jacot | mean of class means | 1/K | trace_ratio | Jacot et al. 2024 (balanced there) |
+    | wu | mean of all samples | n_c/N | trace_fraction | Wu and Mondelli 2025 |
+
+    Args:
+        features: `(N, d)`, floating point (half precision is computed in float32), finite.
+        labels: `(N,)`, integers in 0..K-1; every class must occur.
+        weight: `(K, d)` as in `nn.Linear`, or None to measure features alone.
+        bias: `(K,)` or None.
+        convention: "papyan", "zhu", "jacot" or "wu".
+        num_classes: K; needed only without a weight.
+
+    Returns:
+        A `CollapseReport`, finished in float64. `rank` counts the singular values of the centred
+        class means (rows times sqrt(p_c)) above eps times the Frobenius norm of the uncentred ones,
+        with eps that of float32, or max(K, d) times that of float64 for float64 features.
+
+    Raises:
+        TypeError: features are not floating point, labels not integers.
+        ValueError: shapes that do not match, NaN or infinity, a label out of range, an empty
+            class, fewer samples than classes, fewer than two classes, an unknown convention.
+
+    >>> from ncourse.simplex import simplex_etf
+    >>> vertices = simplex_etf(4, 6, dtype=torch.float64)
+    >>> labels = torch.arange(8) % 4
+    >>> report = measure(vertices[labels], labels, weight=3 * vertices)
+    >>> max(report.nc1, report.nc2_equinorm, report.nc2_equiangular, report.nc3, report.nc4) < 1e-12
+    True
+    """
+    num_classes = _check_classifier(weight, bias, num_classes, convention)
+    _check_samples(features, labels, num_classes, weight)
+    labels = labels.to(features.device, torch.long)
+    counts = _check_counts(labels, num_classes)
+    means = _class_means(features, labels, num_classes)
+    between = _between_class(means, counts, convention, features.dtype)
+    within = _within_class(features, labels, means, between, weight, bias)
+    return _report(counts, means, between, within, weight, convention)
+
+
+# The two passes -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _BetweenClass:
+    centred: Tensor  # (K, d) class means minus global mean
+    directions: Tensor  # (rank, d) orthonormal rows that span them
+    eigenvalues: Tensor  # (rank,) of S_B
+    trace: float  # of S_B
+    condition: float  # of the uncentred class means
+
+
+@dataclass(frozen=True)
+class _WithinClass:
+    along: Tensor  # (rank,) v_i^T S_W v_i
+    squares: Tensor  # (K,) sum over the class of |h - mu_c|^2
+    cosine: float  # mean of cos(h_i, W_{y_i})
+    nc4: float
+    nc4_without_bias: float
+
+
+def _compute_dtype(dtype: torch.dtype) -> torch.dtype:
+    return torch.float64 if dtype == torch.float64 else torch.float32
+
+
+def _chunk_size(dim: int, num_classes: int = 1) -> int:
+    """How many samples to take at a time; their scores may take more room than their features."""
+    return max(1, min(4096, CHUNK // max(1, dim), 4 * CHUNK // num_classes))
+
+
+def _centred_chunks(
+    features: Tensor, labels: Tensor, points: Tensor, size: int
+) -> Iterator[tuple[slice, Tensor]]:
+    """Samples minus their class's point, `size` at a time, in one buffer that stays in cache."""
+    buffer = points.new_empty(min(size, len(features)), points.shape[1])
+    for start in range(0, len(features), size):
+        rows = slice(start, start + size)
+        centred = buffer[: len(labels[rows])]
+        torch.index_select(points, 0, labels[rows], out=centred)
+        yield rows, torch.sub(features[rows], centred, out=centred)
+
+
+def _add_by_class(totals: Tensor, labels: Tensor, rows: Tensor) -> None:
+    """Add each row to the float64 total of its class."""
+    if len(rows) > len(totals):  # converting one subtotal a class is cheaper than all rows
+        totals += rows.new_zeros(totals.shape).index_add_(0, labels, rows)
+    else:
+        totals.index_add_(0, labels, rows.double())
+
+
+def _largest(scores: Tensor) -> Tensor:
+    """The class of each sample's largest score, `(K, n)` to `(n,)`; the lower one on a tie.
+
+    Along rows in memory this is faster, by far for many classes, though they are copied for it.
+    """
+    return scores.T.contiguous().max(1).indices
+
+
+def _class_means(
+    features: Float[Tensor, "samples features"], labels: Int[Tensor, " samples"], num_classes: int
+) -> Float[Tensor, "classes features"]:
+    """First pass: class means in float64."""
+    num_samples, dim = features.shape
+    index = torch.arange(num_samples, device=labels.device)
+    first = labels.new_full((num_classes,), num_samples).scatter_reduce_(0, labels, index, "amin")
+    # Subtracting one sample of the same class leaves numbers of within-class size, which lose
+    # nothing to an offset of the whole cloud.
+    pilots = features[first].to(_compute_dtype(features.dtype))
+    sums = torch.zeros(num_classes, dim, dtype=torch.float64, device=features.device)
+    for rows, centred in _centred_chunks(features, labels, pilots, _chunk_size(dim)):
+        _add_by_class(sums, labels[rows], centred)
+    if not torch.isfinite(sums.sum()):
+        _raise_not_finite(features)
+    return pilots.double() + sums / labels.bincount(minlength=num_classes)[:, None]
+
+
+def _between_class(
+    means: Float[Tensor, "classes features"],
+    counts: Int[Tensor, " classes"],
+    convention: str,
+    dtype: torch.dtype,
+) -> _BetweenClass:
+    """Directions and eigenvalues of S_B by a thin SVD of the class means."""
+    num_classes, dim = means.shape
+    rule = CONVENTIONS[convention]
+    by_samples = counts.double() / counts.sum()
+    uniform = torch.full_like(by_samples, 1 / num_classes)
+    centred = means - (by_samples if rule.global_mean == "samples" else uniform) @ means
+    shares = (by_samples if rule.class_weights == "samples" else uniform)[:, None]
+    scale = shares.sqrt()
+    _, singular_values, directions = torch.linalg.svd(scale * centred, full_matrices=False)
+    # What is smaller than this is the rounding of the features or of this SVD, not a direction.
+    eps = max(
+        torch.finfo(_compute_dtype(dtype)).eps, max(means.shape) * torch.finfo(torch.float64).eps
+    )
+    kept = singular_values[: num_classes - 1] > eps * (scale * means).norm()
+    trace = float((shares * centred.square()).sum())
+    if not math.isfinite(trace):
+        raise ValueError("features are too large: squares of their means overflow; divide them")
+    # Means so small that their squares are zero cannot be told apart either.
+    rank = int((kept & (singular_values[: num_classes - 1].square() > 0)).sum()) if trace else 0
+    spectrum = torch.linalg.svdvals(means)
+    independent = num_classes <= dim and bool(spectrum[-1] > eps * means.norm())
+    return _BetweenClass(
+        centred=centred if rank else torch.zeros_like(centred),
+        directions=directions[:rank],
+        eigenvalues=singular_values[:rank].square(),
+        trace=trace,
+        condition=float(spectrum[0] / spectrum[-1]) if independent else math.inf,
+    )
+
+
+def _within_class(
+    features: Float[Tensor, "samples features"],
+    labels: Int[Tensor, " samples"],
+    means: Float[Tensor, "classes features"],
+    between: _BetweenClass,
+    weight: Tensor | None,
+    bias: Tensor | None,
+) -> _WithinClass:
+    """Second pass: what is left of each sample without its class mean, and NC4."""
+    num_samples, num_classes = len(features), len(means)
+    dtype = _compute_dtype(features.dtype)
+    counts = labels.bincount(minlength=num_classes)
+    rounded = means.to(dtype)
+    directions = between.directions.to(dtype)
+    # Class means in the coordinates of the directions: the nearest one has the largest score.
+    rounding = (rounded - means) @ between.directions.T
+    corners = between.centred @ between.directions.T
+    subtracted, corners = (corners + rounding).T.to(dtype), corners.to(dtype)
+    half_squares = corners.square().sum(1) / 2
+    along = means.new_zeros(len(directions))
+    squares = means.new_zeros(num_classes)
+    cosines = means.new_zeros(())
+    mismatches = mismatches_without_bias = 0
+    if weight is not None:
+        classifier = weight.to(features.device, dtype)
+        offset = 0 if bias is None else bias.to(features.device, dtype)[:, None]
+        row_norms = torch.linalg.vector_norm(classifier, dim=1)
+    size = _chunk_size(means.shape[1], num_classes)
+    for rows, centred in _centred_chunks(features, labels, rounded, size):
+        label = labels[rows]
+        coordinates = directions @ centred.T  # (rank, n)
+        along += coordinates.square().sum(1, dtype=torch.float64)
+        lengths = torch.linalg.vector_norm(centred, dim=1)
+        squares.index_add_(0, label, lengths.double().square())
+        if weight is None:
+            continue
+        chunk = features[rows].to(dtype)
+        scores = classifier @ chunk.T  # (K, n)
+        own = scores.gather(0, label[None])[0]
+        norms = torch.linalg.vector_norm(chunk, dim=1) * row_norms[label]
+        cosines += (own / norms.where(norms > 0, 1)).sum(dtype=torch.float64)
+        coordinates += subtracted.index_select(1, label)
+        nearest = _largest(corners @ coordinates - half_squares[:, None])
+        mismatches_without_bias += int((_largest(scores) != nearest).sum())
+        mismatches += int((_largest(scores.add_(offset)) != nearest).sum())
+    # The means were rounded before they were subtracted; take out what that added.
+    along -= (counts[:, None] * rounding.square()).sum(0)
+    squares -= counts * (rounded - means).square().sum(1)
+    measured = math.nan if weight is None else 1 / num_samples
+    return _WithinClass(
+        along=along.clamp(min=0) / num_samples,
+        squares=squares.clamp(min=0),
+        cosine=float(cosines) * measured,
+        nc4=mismatches * measured,
+        nc4_without_bias=mismatches_without_bias * measured,
+    )
+
+
+# From the statistics to the report ----------------------------------------------------------------
+
+
+def _report(
+    counts: Int[Tensor, " classes"],
+    means: Float[Tensor, "classes features"],
+    between: _BetweenClass,
+    within: _WithinClass,
+    weight: Tensor | None,
+    convention: str,
+) -> CollapseReport:
+    num_classes, dim = means.shape
+    num_samples = int(counts.sum())
+    rank = len(between.eigenvalues)
+    trace = float(within.squares.sum()) / num_samples
+    pinv_trace = float((within.along / between.eigenvalues).sum()) if rank else math.inf
+    nc1 = {
+        "pinv_trace": pinv_trace,
+        "pinv_trace_per_class": pinv_trace / num_classes,
+        "trace_ratio": trace / between.trace if rank else math.inf,
+        "trace_fraction": trace / (trace + between.trace) if rank else 1.0,
+    }
+    classifier = None if weight is None else weight.detach().to(means)
+    return CollapseReport(
+        nc1=nc1[CONVENTIONS[convention].nc1],
+        **nc1,
+        cdnv=_cdnv(between.centred, within.squares / counts),
+        nc2_equinorm=_equinorm(between.centred),
+        nc2_equiangular=_equiangular(between.centred),
+        nc2_structure=_structure(between.centred, between.centred),
+        nc2_condition=between.condition,
+        nc2_equinorm_classifier=_equinorm(classifier),
+        nc2_equiangular_classifier=_equiangular(classifier),
+        nc2_structure_classifier=_structure(classifier, classifier),
+        nc3=_duality(classifier, between.centred),
+        nc3_structure=_structure(classifier, between.centred),
+        nc3_cosine=within.cosine,
+        nc4=within.nc4,
+        nc4_without_bias=within.nc4_without_bias,
+        rank=rank,
+        simplex_fits=dim >= num_classes - 1,
+        convention=convention,
+        num_classes=num_classes,
+        num_samples=num_samples,
+    )
+
+
+def _row_blocks(num_rows: int) -> Iterator[Tensor]:
+    """Row indices in blocks, so that what is K x K is only ever held a block at a time."""
+    return iter(torch.arange(num_rows).split(max(1, 2**22 // num_rows)))
+
+
+def _equinorm(vectors: Tensor | None) -> float:
+    """Coefficient of variation of the row norms: std (ddof 1) / mean."""
+    if vectors is None:
+        return math.nan
+    norms = torch.linalg.vector_norm(vectors, dim=1)
+    return float(norms.std() / norms.mean()) if vectors.any() else math.inf
+
+
+def _equiangular(vectors: Tensor | None) -> float:
+    """Mean over pairs of rows of |cos + 1/(K-1)|."""
+    if vectors is None:
+        return math.nan
+    if not vectors.any():
+        return math.inf
+    num_classes = len(vectors)
+    norms = torch.linalg.vector_norm(vectors, dim=1, keepdim=True)
+    unit = vectors / norms.where(norms > 0, 1)
+    total = 0.0
+    for block in _row_blocks(num_classes):
+        deviation = (unit[block] @ unit.T + 1 / (num_classes - 1)).abs_()
+        deviation[torch.arange(len(block)), block] = 0
+        total += float(deviation.sum())
+    return total / (num_classes * (num_classes - 1))
+
+
+def _structure(left: Tensor | None, right: Tensor | None) -> float:
+    """Frobenius distance of left right^T, at norm 1, from (I - J/K)/sqrt(K-1)."""
+    if left is None or right is None:
+        return math.nan
+    num_classes, dim = right.shape
+    # |L R^T|^2 = <L^T L, R^T R> = |L R^T|^2 computed on the smaller side.
+    if num_classes > dim:
+        norm = float(((left.T @ left) * (right.T @ right)).sum().clamp(min=0).sqrt())
+    else:
+        norm = float((left @ right.T).norm())
+    if norm == 0:
+        return math.inf
+    total = 0.0
+    for block in _row_blocks(num_classes):
+        gap = left[block] @ right.T / norm + 1 / (num_classes * math.sqrt(num_classes - 1))
+        gap[torch.arange(len(block)), block] -= 1 / math.sqrt(num_classes - 1)
+        total += float(gap.square().sum())
+    return math.sqrt(total)
+
+
+def _duality(classifier: Tensor | None, centred: Tensor) -> float:
+    """Squared Frobenius distance of W and M, each at norm 1."""
+    if classifier is None:
+        return math.nan
+    if not (classifier.any() and centred.any()):
+        return math.inf
+    return float((classifier / classifier.norm() - centred / centred.norm()).square().sum())
+
+
+def _cdnv(centred: Float[Tensor, "classes dim"], variances: Float[Tensor, " classes"]) -> float:
+    """Class-distance normalised variance: mean over pairs of (v + v') / (2 |mu - mu'|^2)."""
+    num_classes = len(centred)
+    squares = centred.square().sum(1)
+    total = 0.0
+    for block in _row_blocks(num_classes):
+        lengths = squares[block, None] + squares
+        distances = lengths - 2 * centred[block] @ centred.T
+        distances[torch.arange(len(block)), block] = math.inf
+        if (distances <= 1e-14 * lengths).any():  # two class means coincide, up to rounding
+            return math.inf
+        # v_c appears once as v and once as v', so the half goes.
+        total += float((variances[block, None] / distances).sum())
+    return total / (num_classes * (num_classes - 1))

@@ -1,0 +1,23 @@
+"""Training past zero error, with collapse measured on the way."""
+
+from ncourse.training import measuring
+from ncourse.training.checkpoints import checkpoints_in
+from ncourse.training.fit import fit
+from ncourse.training.history import History
+from ncourse.training.measuring import Features, extract, log_schedule
+from ncourse.training.processes import Place, place
+
+__all__ = [
+    "MEASURED",
+    "Features",
+    "History",
+    "Place",
+    "checkpoints_in",
+    "extract",
+    "fit",
+    "log_schedule",
+    "place",
+]
+
+MEASURED = measuring.MEASURED
+"""The fields of `CollapseReport` that a history keeps, with "test_" in front for the test split."""
