@@ -320,7 +320,7 @@ def _write_csv(path: Path, table: Table) -> None:
 
 
 def _write_figure(path: Path, table: Table) -> None:
-    from ncourse.plots import collapse_curves, png
+    from ncourse.figures.plots import collapse_curves, png
 
     with replaced(path) as beside:
         beside.write_bytes(png(collapse_curves({"": History(table)})))

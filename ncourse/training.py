@@ -144,7 +144,7 @@ class History:
     def plot(self) -> Any:
         """The course's figure of a run, as a matplotlib figure (needs `ncourse[course]`)."""
         # The one import upwards: a method on the table is where its users look for the figure.
-        from ncourse.plots import collapse_curves
+        from ncourse.figures.plots import collapse_curves
 
         return collapse_curves({"": self})
 

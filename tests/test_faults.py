@@ -18,14 +18,14 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from ncourse import site
-from ncourse.book import load
+from ncourse.course import sync
+from ncourse.course.manifest import load
 from ncourse.files import replaced, write_whole
 from ncourse.training import History
 
 COUNT = int(os.environ.get("FAULTS", "1"))
 REPOSITORY = Path(__file__).parents[1]
-NCOURSE = [sys.executable, "-m", "ncourse.cli"]
+NCOURSE = [sys.executable, "-m", "ncourse.course.cli"]
 
 
 def run(command: list[str], folder: Path, **options: object) -> subprocess.CompletedProcess[str]:
@@ -76,7 +76,7 @@ def short_course(course: Path) -> Path:
     text = f'from ncourse import claims\nclaims.claim("a", True, source="s", data="d", {numbers});'
     notebook.cells.append(nbformat.v4.new_code_cell(text, id="claim"))
     path.write_text(nbformat.writes(notebook))
-    site.sync(load(course / "book.toml"))
+    sync.sync(load(course / "book.toml"))
     return course
 
 
@@ -195,7 +195,7 @@ import resource, signal, sys
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (1500, 1500))
 sys.argv = ["ncourse", *sys.argv[1:]]
-from ncourse.cli import main
+from ncourse.course.cli import main
 main()
 """
 

@@ -26,8 +26,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from ncourse import assignments, book, cli, features, grading, pages, site, training
+from ncourse import features, training
 from ncourse.claims import Claim, DataCard, Outcome, Recording
+from ncourse.course import assignments, cli, grading, manifest, notebooks, pages, sync
+from ncourse.course.manifest import ManifestError
 from ncourse.data import gaussian_mixture
 from ncourse.models import MLP
 from ncourse.papers import papyan2020
@@ -250,15 +252,15 @@ def test_a_manifest(course: Path, source: st.DataObject) -> None:
     else:
         path.write_bytes(source.draw(damaged(text.encode())))
     # The command puts the file's name before the message, which names the key.
-    found = read_or_refused(lambda: book.load(path), SimpleNamespace(name=""), book.ManifestError)
+    found = read_or_refused(lambda: manifest.load(path), SimpleNamespace(name=""), ManifestError)
     for chapter in found.chapters if found is not None else ():
         assert found.path(chapter).resolve().parent == course / found.src
-        text = book.header(found, chapter)
+        text = manifest.header(found, chapter)
         assert text.splitlines()[0] == f"# {chapter.heading}"
         assert "<" not in text
     if found is None:
         return
-    drawing = book.map_svg(found) + book.contents(found) + book.paths_table(found)
+    drawing = manifest.map_svg(found) + manifest.contents(found) + manifest.paths_table(found)
     assert "<script" not in drawing
 
 
@@ -268,7 +270,9 @@ def test_a_bibliography(course: Path, source: st.DataObject) -> None:
     path = course / "notebooks" / "references.bib"
     path.write_bytes(source.draw(damaged(original(path))))
     found = read_or_refused(
-        lambda: book.load(course / "book.toml"), SimpleNamespace(name=""), book.ManifestError
+        lambda: manifest.load(course / "book.toml"),
+        SimpleNamespace(name=""),
+        ManifestError,
     )
     assert found is None or all(work.line for work in found.references.values())
 
@@ -283,15 +287,15 @@ def test_a_chapter(course: Path, source: st.DataObject) -> None:
     whole = (course / "notebooks" / "02-two.ipynb").read_bytes()
     path = course / "notebooks" / "01-one.ipynb"
     path.write_bytes(source.draw(hostile_json(whole)))
-    notebook = read_or_refused(lambda: book.read_notebook(path), path)
-    found = book.load(course / "book.toml")
+    notebook = read_or_refused(lambda: notebooks.read(path), path)
+    found = manifest.load(course / "book.toml")
     first = found.chapter(1)
     assert grading.read(path, []).results == {}
     if notebook is None:
-        for use in (lambda: assignments.tasks(found, first), lambda: site.sync(found)):
+        for use in (lambda: assignments.tasks(found, first), lambda: sync.sync(found)):
             assert read_or_refused(use, path) is None
     else:
-        nbformat.validate(site.clean(notebook))
+        nbformat.validate(notebooks.clean(notebook))
         assert site.execution_key(found, first, notebook)
         assert assignments.tasks(found, first) == []
 
@@ -323,7 +327,7 @@ def test_a_submission(tmp_path: Path, source: st.DataObject) -> None:
 @given(st.data())
 def test_a_kept_run(course: Path, source: st.DataObject) -> None:
     """A run in `_build` that is not whole is made again; one that is, is what the chapter says."""
-    found = book.load(course / "book.toml")
+    found = manifest.load(course / "book.toml")
     (chapter,) = found.chapters[1:]
 
     async def run(notebook: Any, file: str, folder: Path, on_cell: Any) -> None:

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from ncourse.book import Book, Chapter, colab_lines, read_notebook, without_colab_lines
+from ncourse.course.manifest import Book, Chapter, colab_lines, without_colab_lines
+from ncourse.course.notebooks import read
 from ncourse.exercises import find
 
 __all__ = ["AssignmentError", "Task", "assignment", "tasks"]
@@ -56,7 +57,7 @@ def tasks(book: Book, chapter: Chapter, exercises: Sequence[str] = ()) -> list[T
             to fill in, or the chapter's first cell is no Python.
         UnreadableNotebook: if the chapter's file is none.
     """
-    notebook = read_notebook(book.path(chapter))
+    notebook = read(book.path(chapter))
     code = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
     found: dict[str, Task] = {}
     for cell in notebook.cells:

@@ -23,12 +23,13 @@ except ModuleNotFoundError as error:
         f'ncourse: {error.name} is not installed; the command needs: pip install "ncourse[course]"'
     ) from error
 
-from ncourse.book import Book, Chapter, ManifestError, UnreadableNotebook, load
-from ncourse.pages import ClaimsError
-from ncourse.references import CitationError
+from ncourse.course.manifest import Book, Chapter, ManifestError, load
+from ncourse.course.notebooks import UnreadableNotebook
+from ncourse.course.pages import ClaimsError
+from ncourse.course.references import CitationError
 
 if TYPE_CHECKING:
-    from ncourse.assignments import Task
+    from ncourse.course.assignments import Task
 
 app = typer.Typer(
     help="The neural collapse course: read it, build it, test it.",
@@ -98,11 +99,11 @@ def lab(
     ] = None,
 ) -> None:
     """Open JupyterLab on your own copy of the course, `my-course/`, which updates leave alone."""
-    from ncourse import site
+    from ncourse.course.sync import working_copy
 
     book = _book()
     chapter = _chapters(book, [fresh])[0] if fresh is not None else None
-    folder = site.working_copy(book, chapter)
+    folder = working_copy(book, chapter)
     command = [sys.executable, "-m", "jupyterlab"]
     if hasattr(os, "geteuid") and os.geteuid() == 0:  # containers; Jupyter refuses root otherwise
         command.append("--allow-root")
@@ -112,12 +113,13 @@ def lab(
 @app.command()
 def build() -> None:
     """Run the notebooks that have changed, build the site and print its address."""
-    from ncourse import site
+    from ncourse.course import site
+    from ncourse.course.execution import NotebookError
 
     book = _book()
     try:
         page = site.build(book, console)
-    except (site.NotebookError, ClaimsError, site.SiteError) as error:
+    except (NotebookError, ClaimsError, site.SiteError) as error:
         raise _fail(str(error)) from None
     console.print(f"\nOpen {page.as_uri()}", highlight=False, soft_wrap=True)
 
@@ -129,12 +131,12 @@ def outputs(
     ] = None,
 ) -> None:
     """Write fresh outputs into the notebooks of the course (for those who change them)."""
-    from ncourse import site
+    from ncourse.course import execution
 
     book = _book()
     try:
-        site.outputs(book, _chapters(book, chapters), console)
-    except site.NotebookError as error:
+        execution.outputs(book, _chapters(book, chapters), console)
+    except execution.NotebookError as error:
         raise _fail(str(error)) from None
 
 
@@ -242,7 +244,7 @@ def assign(
     ] = False,
 ) -> None:
     """Make an assignment from a chapter: a notebook with some of its exercises."""
-    from ncourse import assignments, site
+    from ncourse.course import assignments, notebooks
 
     book = _book()
     (chosen,) = _chapters(book, [chapter])
@@ -255,7 +257,7 @@ def assign(
     path = out / f"assignment-{chosen.number:02d}.ipynb"
     if path.exists():
         raise _fail(f"{path} is there already; move it, or name another folder with --out")
-    site.write(notebook, path)
+    notebooks.write(notebook, path)
     console.print(f"wrote {path}", highlight=False, soft_wrap=True)
 
 
@@ -282,7 +284,7 @@ def grade(
     Only functions that answer an exercise are run. This limits accidents and is no sandbox: grade
     what you do not trust inside a container.
     """
-    from ncourse import grading
+    from ncourse.course import grading
 
     book = _book()
     try:
@@ -308,7 +310,7 @@ def grade(
 
 def _tasks(book: Book, names: list[str]) -> "list[Task]":
     """The exercises with these names, by chapter."""
-    from ncourse import assignments
+    from ncourse.course import assignments
 
     try:
         numbers = sorted({int(name.partition(".")[0]) for name in names})
@@ -331,7 +333,7 @@ def progress(
     ] = None,
 ) -> None:
     """Show which exercises of your notebooks are solved; nothing leaves this machine."""
-    from ncourse import assignments, grading
+    from ncourse.course import assignments, grading
 
     book = _book()
     folder = folder or book.root / "my-course"
@@ -365,11 +367,11 @@ def progress(
 @app.command()
 def sync() -> None:
     """Bring headers, references, tables and the map in line with `book.toml` and the `.bib`."""
-    from ncourse import site
+    from ncourse.course.sync import sync as bring_in_line
 
     book = _book()
     try:
-        changed = site.sync(book)
+        changed = bring_in_line(book)
     except (ManifestError, CitationError) as error:
         raise _fail(str(error)) from None
     for path in changed:
@@ -390,7 +392,7 @@ def test() -> None:
     stages = {
         "package": [*pytest, *two, "-rs", "-m", "not browser and not bench"],
         "notebooks": [*pytest, *notebooks, *one_worker_each, book.src],
-        "site": [sys.executable, "-m", "ncourse.cli", "build"],
+        "site": [sys.executable, "-m", "ncourse.course.cli", "build"],
         "browser": [*pytest, *two, "-m", "browser", "-rs", "tests/site"],
     }
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}

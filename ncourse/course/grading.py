@@ -27,7 +27,7 @@ import nbformat
 import torch
 from IPython.core.inputtransformer2 import TransformerManager
 
-from ncourse.assignments import Task, set_by
+from ncourse.course.assignments import Task, set_by
 from ncourse.exercises import check, find
 from ncourse.files import write_whole
 

@@ -11,8 +11,8 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
-from ncourse import cli
 from ncourse.claims import DataCard, Outcome, Recording
+from ncourse.course import cli
 from ncourse.data import Dataset
 from ncourse.papers import zhu2021
 
@@ -184,7 +184,7 @@ def test_doctor_without_the_extras(
 
 
 def test_without_the_course_extra_the_command_says_what_to_install() -> None:
-    code = "import sys; sys.modules['typer'] = None; import ncourse.cli"
+    code = "import sys; sys.modules['typer'] = None; import ncourse.course.cli"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert result.returncode == 1
     assert result.stderr == (

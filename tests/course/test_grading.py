@@ -12,13 +12,13 @@ import pytest
 import torch
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from ncourse import assignments, grading
-from ncourse.assignments import AssignmentError
-from ncourse.book import load
+from ncourse.course import assignments, grading
+from ncourse.course.assignments import AssignmentError
+from ncourse.course.grading import Limits
+from ncourse.course.manifest import load
 from ncourse.exercises import chapter03, check, exercise, find, graded, hint, solution
-from ncourse.grading import Limits
 
-BOOK = load(Path(__file__).parents[1] / "book.toml")
+BOOK = load(Path(__file__).parents[2] / "book.toml")
 THREE = BOOK.chapter(3)
 LIMITS = Limits(seconds=4, megabytes=1500)
 
@@ -310,7 +310,7 @@ def test_exercises_are_those_that_the_assignments_name(tmp_path: Path) -> None:
 def test_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from typer.testing import CliRunner
 
-    from ncourse.cli import app
+    from ncourse.course.cli import app
 
     monkeypatch.chdir(BOOK.root)
 
