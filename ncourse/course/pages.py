@@ -7,13 +7,13 @@ bibliography, the interface from docstrings. So none of them can say something e
 import html
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from nbformat import NotebookNode
 
-from ncourse.claims import CLAIM_MIME, Recording
+from ncourse.claims import CLAIM_MIME, Recording, _numbers
 from ncourse.course import PACKAGE
 from ncourse.course.manifest import Book, Chapter
 
@@ -195,10 +195,6 @@ def _beside(folder: Path, other: str, laptop: str) -> str:
             )
         lines += [card.removesuffix("</div>") + about + "</div>", ""]
     return "\n".join(lines)
-
-
-def _numbers(values: Mapping[str, float | int]) -> str:
-    return ", ".join(f"{name}: {value:.4g}" for name, value in values.items())
 
 
 def _curves(folder: Path, name: str, table: str, alt: str) -> str:

@@ -93,7 +93,7 @@ def recording(name: str, holds: bool, seeds: int) -> Recording:
         "laptop",
         0,
         DataCard(name, 7, 0, 2, ""),
-        (Claim("x < 1 & <b>", holds, {"x": 0.5}, "First", {"y": 2.5}),),
+        (Claim("x < 1 & <b>", holds, {"x": 0.5, "z": 0.123456}, "First", {"y": 2.5}),),
         {"run": table, "run, no weight decay": table},
     )
     return Recording((outcome,) * seeds, "ncourse record first2020", "0.1.0", "2026-01-01")
@@ -117,7 +117,7 @@ def test_recordings_stand_where_a_page_asks_for_them(tmp_path: Path) -> None:
     page = pages.with_recordings(tmp_path, text)
     assert "<!--" not in page
     assert "✗" in page
-    assert "x: 0.5" in page
+    assert "x: 0.5; z: 0.123; control: y: 2.5" in page, "numbers as the claims themselves show them"
     assert "<b>Laptop</b> holds for 3 of 3 seeds on numbers: 7 training samples" in page
     assert page.count("<div") == page.count("</div>") == 1
     assert "| 512 | 0.012 | &lt;a&#124;b&gt; |" in page
