@@ -28,7 +28,7 @@ from rich.console import Console
 
 from ncourse import features, training
 from ncourse.claims import Claim, DataCard, Outcome, Recording
-from ncourse.course import assignments, cli, grading, manifest, notebooks, pages, sync
+from ncourse.course import assignments, cli, execution, grading, manifest, notebooks, pages, sync
 from ncourse.course.manifest import ManifestError
 from ncourse.data import gaussian_mixture
 from ncourse.models import MLP
@@ -296,7 +296,7 @@ def test_a_chapter(course: Path, source: st.DataObject) -> None:
             assert read_or_refused(use, path) is None
     else:
         nbformat.validate(notebooks.clean(notebook))
-        assert site.execution_key(found, first, notebook)
+        assert execution.execution_key(found, first, notebook)
         assert assignments.tasks(found, first) == []
 
 
@@ -331,21 +331,21 @@ def test_a_kept_run(course: Path, source: st.DataObject) -> None:
     (chapter,) = found.chapters[1:]
 
     async def run(notebook: Any, file: str, folder: Path, on_cell: Any) -> None:
-        for cell in site._code_cells(notebook):
+        for cell in notebooks.code_cells(notebook):
             cell.outputs = [nbformat.v4.new_output("stream", text="ran\n")]
         data = {"text/html": "<div class='c'>", pages.CLAIM_MIME: vars(CLAIM) | {"data": "d"}}
         cell.outputs.append(nbformat.v4.new_output("display_data", data))
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(site, "_run", run)
-        (expected,) = site.execute(found, [chapter], Console(quiet=True))
-        path = site._kept_run_path(found, chapter)
+        patch.setattr(execution, "_run", run)
+        (expected,) = execution.execute(found, [chapter], Console(quiet=True))
+        path = execution._kept_run_path(found, chapter)
         path.write_bytes(source.draw(hostile_json(path.read_bytes())))
-        (notebook,) = site.execute(found, [chapter], Console(quiet=True))
+        (notebook,) = execution.execute(found, [chapter], Console(quiet=True))
         path.unlink()
     assert [cell.source for cell in notebook.cells] == [cell.source for cell in expected.cells]
     nbformat.validate(notebook)
-    small = replace(found, parts=(book.Part("one", (chapter,)),))
+    small = replace(found, parts=(manifest.Part("one", (chapter,)),))
     page = read_or_refused(
         lambda: pages.claims_page(small, [notebook]), SimpleNamespace(name=""), pages.ClaimsError
     )
