@@ -25,7 +25,6 @@ except ModuleNotFoundError as error:
 
 from ncourse.course.manifest import Book, Chapter, ManifestError, load
 from ncourse.course.notebooks import UnreadableNotebook
-from ncourse.course.pages import ClaimsError
 from ncourse.course.references import CitationError
 
 if TYPE_CHECKING:
@@ -115,6 +114,7 @@ def build() -> None:
     """Run the notebooks that have changed, build the site and print its address."""
     from ncourse.course import site
     from ncourse.course.execution import NotebookError
+    from ncourse.course.pages import ClaimsError
 
     book = _book()
     try:
@@ -345,6 +345,7 @@ def progress(
         if path.is_file():
             tasks = assignments.tasks(book, chapter)
             one = grading.read(path, tasks)
+            grading.without_stubs(one)
             grading.grade([one], tasks, hidden_seeds=0)
             rows.append((chapter, tasks, one))
     if not rows:

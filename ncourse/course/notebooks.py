@@ -1,13 +1,21 @@
-"""Notebooks as files: read and checked, written in one step, and what of a run is kept in them."""
+"""Notebooks as files: read and checked, written in one step, and what of a run is kept in them.
+
+nbformat is imported where it is used: its schema checker takes as long to load as PyTorch, and
+whoever only asks what a notebook's cells say does without it.
+"""
+
+from __future__ import annotations
 
 import copy
+import json
 import re
 from pathlib import Path
-
-import nbformat
-from nbformat import NotebookNode
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ncourse.files import write_whole
+
+if TYPE_CHECKING:
+    from nbformat import NotebookNode
 
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 
@@ -16,12 +24,49 @@ class UnreadableNotebook(ValueError):
     """A file that should be a notebook and is none: the message names it."""
 
 
+class Cell(NamedTuple):
+    """A cell without its outputs: its kind ("code", "markdown" or "raw"), and what it says."""
+
+    cell_type: str
+    source: str
+
+
+def cells(path: Path) -> list[Cell]:
+    """The cells of a notebook, in order. Outputs are not looked at, and may be wrong.
+
+    Raises:
+        UnreadableNotebook: naming the file, if its cells cannot be told.
+    """
+    try:
+        notebook = json.loads(path.read_bytes())
+        found = _plain_cells(notebook["cells"]) if notebook["nbformat"] == 4 else None
+    except (ValueError, LookupError, TypeError, RecursionError):
+        found = None
+    if found is None:  # of an older version, or damaged: nbformat converts it, or says how
+        found = [Cell(cell.cell_type, cell.source) for cell in read(path).cells]
+    return found
+
+
+def _plain_cells(entries: Any) -> list[Cell] | None:
+    """The cells of version 4 as they stand in JSON; None if one of them is something else."""
+    found = []
+    for entry in entries:
+        kind, source = entry["cell_type"], entry["source"]
+        lines = [source] if isinstance(source, str) else source
+        if not (isinstance(kind, str) and all(isinstance(line, str) for line in lines)):
+            return None
+        found.append(Cell(kind, "".join(lines)))
+    return found
+
+
 def read(path: Path) -> NotebookNode:
     """Read a notebook of any version, as version 4.
 
     Raises:
         UnreadableNotebook: naming the file, if it is no notebook or not a valid one.
     """
+    import nbformat
+
     text = path.read_bytes()
     try:
         # `nbformat.read` would let an invalid notebook pass, with a line in a log.
@@ -35,6 +80,8 @@ def read(path: Path) -> NotebookNode:
 
 def write(notebook: NotebookNode, path: Path) -> None:
     """Write a notebook in one step: whoever reads it, or a kill, meets the old one or the new."""
+    import nbformat
+
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, nbformat.writes(notebook) + "\n")
 
@@ -45,6 +92,8 @@ def clean(notebook: NotebookNode) -> NotebookNode:
     Gone are progress bars, widget views beside HTML that says the same, widget state, time stamps
     and the details of the machine's Python.
     """
+    import nbformat
+
     notebook = copy.deepcopy(notebook)
     notebook.metadata = nbformat.from_dict(
         {

@@ -16,6 +16,8 @@ from ncourse.course import cli
 from ncourse.data import Dataset
 from ncourse.papers import zhu2021
 
+REPOSITORY = Path(__file__).parents[2]
+
 
 @pytest.fixture
 def run(course: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
@@ -190,6 +192,22 @@ def test_without_the_course_extra_the_command_says_what_to_install() -> None:
     assert result.stderr == (
         'ncourse: typer is not installed; the command needs: pip install "ncourse[course]"\n'
     )
+
+
+SLOW = {"torch", "numpy", "matplotlib", "nbformat", "jsonschema", "nbclient", "IPython", "sphinx"}
+
+
+@pytest.mark.parametrize("words", ["--help", "lst", "list", "progress notebooks"])
+def test_a_quick_command_loads_nothing_slow(words: str) -> None:
+    """A list, the answer to a typo, notebooks without an answer: none needs PyTorch or a schema."""
+    code = (
+        "import sys\nfrom ncourse.course.cli import app\n"
+        f"try: app()\nfinally: print('loaded:', *sorted({SLOW} & set(sys.modules)))"
+    )
+    command = [sys.executable, "-c", code, *words.split()]
+    result = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
+    assert result.returncode == (2 if words == "lst" else 0), result.stderr
+    assert result.stdout.splitlines()[-1].strip() == "loaded:"
 
 
 def test_record_takes_data_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -307,6 +307,24 @@ def test_exercises_are_those_that_the_assignments_name(tmp_path: Path) -> None:
         grading.asked_for([broken])
 
 
+def test_names_that_are_no_exercises_are_left_out(tmp_path: Path) -> None:
+    for name in (3.2, "3.9", "x", None):
+        metadata = {assignments.METADATA: {"exercises": [name, "3.4"]}}
+        assert assignments.set_by(nbformat.v4.new_notebook(metadata=metadata)) == ["3.4"]
+
+
+def test_cells_that_were_left_as_they_are_start_no_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tasks = assignments.tasks(BOOK, THREE)
+    one = grading.read(hand_in(tmp_path / "a.ipynb", *(task.stub for task in tasks)), tasks)
+    assert set(one.answers) == {task.exercise for task in tasks}
+    grading.without_stubs(one)
+    monkeypatch.setattr(grading, "_Worker", None)
+    grading.grade([one], tasks)
+    assert {result.state for result in one.results.values()} == {"missing"}
+
+
 def test_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from typer.testing import CliRunner
 

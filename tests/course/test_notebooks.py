@@ -1,9 +1,40 @@
 """Notebooks as files: what is kept of their outputs."""
 
-from nbformat import NotebookNode
-from nbformat.v4 import new_code_cell, new_notebook, new_output
+import json
+from pathlib import Path
 
-from ncourse.course.notebooks import WIDGET_VIEW, clean
+import nbformat
+import pytest
+from nbformat import NotebookNode
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+
+from ncourse.course.notebooks import WIDGET_VIEW, UnreadableNotebook, cells, clean
+
+
+def test_cells_are_those_that_nbformat_reads(tmp_path: Path) -> None:
+    path = tmp_path / "a.ipynb"
+    whole = new_notebook(cells=[new_markdown_cell("# a\n\nb"), new_code_cell("x = 1\ny")])
+    expected = [("markdown", "# a\n\nb"), ("code", "x = 1\ny")]
+    path.write_text(nbformat.writes(whole))
+    assert cells(path) == expected
+    path.write_text(json.dumps(whole))  # a text, and not a list of lines
+    assert cells(path) == expected
+    path.write_text(nbformat.writes(nbformat.convert(whole, 3), 3))
+    assert cells(path) == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "{", "[]", '"cells"', '{"nbformat": 4}'),
+        '{"nbformat": 4, "cells": [{"cell_type": "code", "source": 1}]}',
+        '{"nbformat": 4, "cells": [{"cell_type": 1, "source": ""}]}',
+    ],
+)
+def test_a_file_without_cells_is_named(tmp_path: Path, text: str) -> None:
+    (tmp_path / "a.ipynb").write_text(text)
+    with pytest.raises(UnreadableNotebook, match=r"a\.ipynb is not a notebook"):
+        cells(tmp_path / "a.ipynb")
 
 
 def test_what_is_printed_around_a_progress_bar_is_one_output() -> None:
