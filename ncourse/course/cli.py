@@ -110,7 +110,11 @@ def lab(
 
 
 @app.command()
-def build() -> None:
+def build(
+    stored: Annotated[
+        bool, typer.Option("--stored", help="Run nothing: show the outputs that are stored.")
+    ] = False,
+) -> None:
     """Run the notebooks that have changed, build the site and print its address."""
     from ncourse.course import site
     from ncourse.course.execution import NotebookError
@@ -118,7 +122,7 @@ def build() -> None:
 
     book = _book()
     try:
-        page = site.build(book, console)
+        page = site.build(book, console, as_stored=stored)
     except (NotebookError, ClaimsError, site.SiteError) as error:
         raise _fail(str(error)) from None
     console.print(f"\nOpen {page.as_uri()}", highlight=False, soft_wrap=True)

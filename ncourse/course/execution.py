@@ -146,6 +146,29 @@ def execute(book: Book, chapters: Sequence[Chapter], console: Console) -> list[N
     ]
 
 
+def stored(book: Book, chapters: Sequence[Chapter]) -> list[NotebookNode]:
+    """The chapters' notebooks with the outputs that are stored in them; nothing is run.
+
+    Raises:
+        NotebookError: naming each notebook with a code cell that has not run, and its first one.
+    """
+    notebooks = [read(book.path(chapter)) for chapter in chapters]
+    failures = []
+    for chapter, notebook in zip(chapters, notebooks, strict=True):
+        for number, cell in enumerate(notebook.cells, start=1):
+            waiting = cell.cell_type == "code" and cell.execution_count is None
+            if waiting and cell.source.strip():
+                failures.append(
+                    f"{chapter.file}, cell {number} of {len(notebook.cells)} has no stored outputs "
+                    f"because it has not run; `ncourse outputs {chapter.number}` runs the notebook "
+                    "and stores them"
+                )
+                break
+    if failures:
+        raise NotebookError("\n".join(failures))
+    return [clean(notebook) for notebook in notebooks]
+
+
 def _kept_run_path(book: Book, chapter: Chapter) -> Path:
     return book.root / "_build" / "executed" / chapter.file
 

@@ -14,7 +14,7 @@ from nbformat import NotebookNode
 from rich.console import Console
 
 from ncourse.course import PACKAGE
-from ncourse.course.execution import execute
+from ncourse.course.execution import execute, stored
 from ncourse.course.manifest import Book, with_generated
 from ncourse.course.notebooks import WIDGET_VIEW, write
 from ncourse.course.pages import (
@@ -35,13 +35,23 @@ class SiteError(Exception):
     """The site could not be built without warnings; the message is Sphinx's."""
 
 
-def build(book: Book, console: Console) -> Path:
+def build(book: Book, console: Console, *, as_stored: bool = False) -> Path:
     """Run what must be run, build the site and return its first page.
 
-    Raises `NotebookError`, `ClaimsError` or `SiteError`. With nothing changed it does neither, in
-    seconds.
+    With nothing changed it does neither, in seconds.
+
+    Args:
+        book: the course.
+        console: to show progress on.
+        as_stored: whether to run nothing, and to show the outputs that the notebooks have.
+
+    Raises:
+        NotebookError: if a notebook fails, or with `as_stored` has not run.
+        ClaimsError: if a chapter asserts less than it must.
+        SiteError: if Sphinx has an error or a warning.
     """
-    notebooks = execute(book, book.chapters, console)
+    chapters = book.chapters
+    notebooks = stored(book, chapters) if as_stored else execute(book, chapters, console)
     source = book.root / "_build" / "book"
     html = book.root / "_build" / "html"
     stamp = book.root / "_build" / "site.key"

@@ -1,5 +1,6 @@
 """The `ncourse` command."""
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from ncourse.claims import DataCard, Outcome, Recording
-from ncourse.course import cli
+from ncourse.course import cli, execution
 from ncourse.data import Dataset
 from ncourse.papers import zhu2021
 
@@ -73,6 +74,21 @@ def test_build_prints_the_address(run: Callable[..., Result], course: Path) -> N
     assert f"Open {page.as_uri()}\n" in result.stdout
     assert "%20" in page.as_uri()
     assert page.is_file()
+
+
+def test_build_from_stored_outputs_runs_nothing(
+    run: Callable[..., Result], course: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result = run("build", "--stored")
+    assert result.exit_code == 1
+    assert "01-one.ipynb, cell 2 of 4 has no stored outputs" in result.stderr
+    assert run("outputs").exit_code == 0
+    shutil.rmtree(course / "_build")
+    monkeypatch.setattr(execution, "_run", None)
+    result = run("build", "--stored")
+    assert result.exit_code == 0, result.output
+    assert "42" in (course / "_build" / "html" / "01-one.html").read_text()
+    assert not (course / "_build" / "executed").exists()
 
 
 def test_build_and_outputs_stop_at_a_failing_notebook(

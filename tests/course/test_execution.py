@@ -156,6 +156,30 @@ def test_outputs_go_into_the_notebooks_and_are_stable(book: Book, console: Conso
     )
 
 
+def test_stored_outputs_are_those_of_a_run(
+    book: Book, console: Console, runs: list[str], save: Save
+) -> None:
+    with pytest.raises(execution.NotebookError) as caught:
+        execution.stored(book, book.chapters)
+    first, second = str(caught.value).splitlines()
+    assert first.startswith("01-one.ipynb, cell 2 of 4 has no stored outputs")
+    assert "`ncourse outputs 2` runs" in second
+    execution.outputs(book, book.chapters, console)
+    ran = execution.execute(book, book.chapters, console)
+    runs.clear()
+    assert execution.stored(book, book.chapters) == ran
+    assert runs == []
+    # A cell without code never runs; one that is added has not.
+    notebook = read(book.path(book.chapters[0]))
+    notebook.cells.append(nbformat.v4.new_code_cell("", id="empty"))
+    write(notebook, book.path(book.chapters[0]))
+    assert len(execution.stored(book, book.chapters)) == 2
+    notebook.cells[-1].source = "1"
+    write(notebook, book.path(book.chapters[0]))
+    with pytest.raises(execution.NotebookError, match=r"01-one\.ipynb, cell 5 of 5"):
+        execution.stored(book, book.chapters)
+
+
 def test_a_write_that_fails_leaves_the_old_notebook(
     book: Book, console: Console, monkeypatch: pytest.MonkeyPatch
 ) -> None:
