@@ -1,12 +1,18 @@
-"""The site: laid out from executed notebooks and pages, built beside its place, and moved."""
+"""The site: laid out from executed notebooks and pages, built beside its place, and moved.
+
+Where only words have changed since the last whole site, Sphinx goes on from it and writes the pages
+with these words; else, and always in continuous integration, it starts from nothing.
+"""
 
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +31,7 @@ from ncourse.course.pages import (
     with_anchors,
     with_recordings,
 )
+from ncourse.course.slides import STYLE as SLIDES_STYLE
 from ncourse.course.slides import deck
 from ncourse.course.sphinx_extension import MATHS_CLASS
 from ncourse.course.teaching import pages as teaching_pages
@@ -52,43 +59,162 @@ def build(book: Book, console: Console, *, as_stored: bool = False) -> Path:
     """
     chapters = book.chapters
     notebooks = stored(book, chapters) if as_stored else execute(book, chapters, console)
-    source = book.root / "_build" / "book"
-    html = book.root / "_build" / "html"
-    stamp = book.root / "_build" / "site.key"
+    folder = book.root / "_build"
+    source, html, stamp = folder / "book", folder / "html", folder / "site.json"
     _write_source(book, notebooks, source)
-    key = _digest_of(source, PACKAGE)  # docstrings are pages too
-    if stamp.is_file() and stamp.read_text() == key:
+    made_from = _made_from(book, source)
+    last = _last_site(stamp) if (html / "index.html").is_file() else None
+    if last == made_from:
         return html / "index.html"
-    # Always from nothing, and elsewhere: Sphinx would leave pages that are gone and not repeat its
-    # warnings, and the Sphinx of a build that was killed may still be writing.
-    stamp.unlink(missing_ok=True)
-    for leftover in (book.root / "_build").glob("new-*"):
+    # Elsewhere, because the Sphinx of a build that was killed may still be writing.
+    for leftover in folder.glob("new-*"):
         shutil.rmtree(leftover, ignore_errors=True)
-    place = book.root / "_build" / f"new-{os.getpid()}"
+    place = folder / f"new-{os.getpid()}"
     with console.status("building the site"):
-        run = subprocess.run(
-            [
-                *(sys.executable, "-c", "from jupyter_book.cli.main import main; main()"),
-                *("build", str(source), "--path-output", str(place), "-W", "--keep-going"),
-            ],
-            capture_output=True,
-            text=True,
-            encoding="utf-8",
-            env={**os.environ, "PYTHONIOENCODING": "utf-8"},
-        )
-    if run.returncode:
-        # Sphinx says what is wrong first; how Jupyter Book then gave up is of no use.
-        raise SiteError(run.stderr.partition("Traceback")[0].strip() or run.stdout)
-    made = place / "_build" / "html"
+        if last and last["beyond"] == made_from["beyond"] and not os.environ.get("CI"):
+            _lay_out_last_site(folder, place, source, last["pages"], made_from["pages"])
+            if _run_sphinx(source, place):  # it may come of what was there; from nothing will tell
+                shutil.rmtree(place)
+            else:
+                _keep_index_entries(html, place / "_build" / "html")
+        if not place.exists():
+            error = _run_sphinx(source, place)
+            if error:
+                raise SiteError(error)
+    made, doctrees = place / "_build" / "html", place / "_build" / ".doctrees"
     (made / "slides").mkdir()
     for chapter, notebook in zip(book.chapters, notebooks, strict=True):
         slides = made / "slides" / f"{chapter.stem}.html"
         slides.write_text(deck(book, chapter, notebook), encoding="utf-8")
-    shutil.rmtree(html, ignore_errors=True)
-    os.replace(made, html)
+    stamp.unlink(missing_ok=True)  # from here to the end there is no whole site to go on from
+    for new, old in ((made, html), (doctrees, folder / "doctrees")):
+        shutil.rmtree(old, ignore_errors=True)
+        os.replace(new, old)
     shutil.rmtree(place)
-    write_whole(stamp, key)
+    write_whole(stamp, json.dumps(made_from))
     return html / "index.html"
+
+
+def _run_sphinx(source: Path, place: Path) -> str:
+    """Build the site in this place; return what is wrong, or nothing."""
+    run = subprocess.run(
+        [
+            *(sys.executable, "-c", "from jupyter_book.cli.main import main; main()"),
+            *("build", str(source), "--path-output", str(place), "-W", "--keep-going"),
+        ],
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        env={**os.environ, "PYTHONIOENCODING": "utf-8"},
+    )
+    if not run.returncode:
+        return ""
+    # Sphinx says what is wrong first; how Jupyter Book then gave up is of no use.
+    return run.stderr.partition("Traceback")[0].strip() or run.stdout
+
+
+# --- what a site is made from -------------------------------------------------------------------
+
+
+def _made_from(book: Book, source: Path) -> dict[str, Any]:
+    """What a site is made from: a digest of each page, and one of all that reaches beyond a page.
+
+    To the latter belong the names of the pages and what others may refer to in them, all files that
+    are no pages, the package (docstrings are pages too), and what is installed.
+    """
+    pages: dict[str, str] = {}
+    installed = sorted(f"{found.name} {found.version}" for found in distributions())
+    beyond = hashlib.sha256(json.dumps([sys.version, installed]).encode())
+    files = [path for folder in (source, PACKAGE) for path in sorted(folder.rglob("*"))]
+    for path in [*files, book.folder / "assets" / SLIDES_STYLE]:
+        if not path.is_file() or "__pycache__" in path.parts:
+            continue
+        content = path.read_bytes()
+        if path.parent == source and path.suffix in (".md", ".ipynb"):
+            pages[path.name] = hashlib.sha256(content).hexdigest()
+            content = json.dumps(list(_beyond_words(path))).encode()
+        beyond.update(path.as_posix().encode() + b"\0" + content + b"\0")
+    return {"beyond": beyond.hexdigest(), "pages": pages}
+
+
+def _beyond_words(path: Path) -> Iterator[str]:
+    """What of a page is more than words: structure, and the code cells of a notebook as a whole."""
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".md":
+        yield from _structure(text)
+        return
+    for cell in json.loads(text)["cells"]:
+        if cell["cell_type"] == "markdown":
+            yield from _structure("".join(cell.pop("source")))
+        yield json.dumps(cell)
+
+
+_STRUCTURE = re.compile(r"\s*(#|\(.*\)=|:::|`{3}|~{3}|\$\$|\\|<|%|\+\+\+|[=-]+\s*$)")
+_UNDERLINED = re.compile(r"\S[ \t]*\n[ \t]*(=+|-+)[ \t]*$", re.MULTILINE)
+
+
+def _structure(text: str) -> Iterator[str]:
+    """The lines of Markdown to which other pages may refer, or that are not read as words.
+
+    These are headings, labels, formulas on lines of their own, HTML, rules, and whatever stands
+    between fences: code and directives. Where a heading is underlined, all lines are.
+    """
+    if _UNDERLINED.search(text):
+        yield text
+        return
+    fence = ""
+    for line in text.splitlines():
+        if fence or _STRUCTURE.match(line):
+            yield line
+        mark = re.match(r"\s*(`{3,}|~{3,}|:{3,})", line)
+        if mark and not fence:
+            fence = mark[1]
+        elif fence and line.strip() == fence:
+            fence = ""
+
+
+def _last_site(stamp: Path) -> dict[str, Any] | None:
+    """What the site that is there was made from; None if there is no whole one."""
+    try:
+        last = json.loads(stamp.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return last if isinstance(last, dict) and set(last) == {"beyond", "pages"} else None
+
+
+def _lay_out_last_site(
+    folder: Path, place: Path, source: Path, before: Mapping[str, str], now: Mapping[str, str]
+) -> None:
+    """Copy the last site to where a new one is built, and let Sphinx see which pages differ.
+
+    Sphinx goes by time: whatever is as it was is dated long before the last site. Slides and what
+    comes with the theme are made anew each time.
+    """
+    made = place / "_build"
+    anew = shutil.ignore_patterns("slides", "_static")
+    shutil.copytree(folder / "html", made / "html", ignore=anew)
+    shutil.copytree(folder / "doctrees", made / ".doctrees")
+    for path in source.rglob("*"):
+        if before.get(path.name) == now.get(path.name):
+            os.utime(path, (0, 0))
+
+
+def _keep_index_entries(last: Path, made: Path) -> None:
+    """Put the index's entries into what the search box searches; only words have changed.
+
+    Sphinx loses those of the pages that it does not write again.
+    """
+    before, now = (
+        (folder / "searchindex.js").read_text(encoding="utf-8") for folder in (last, made)
+    )
+    start, end = now.index("{"), now.rindex("}") + 1
+    index = json.loads(now[start:end])
+    index["indexentries"] = json.loads(before[start:].rstrip(")"))["indexentries"]
+    text = json.dumps(index, sort_keys=True)
+    (made / "searchindex.js").write_text(now[:start] + text + now[end:], encoding="utf-8")
+
+
+# --- how it is laid out -------------------------------------------------------------------------
 
 
 def _write_source(book: Book, notebooks: Sequence[NotebookNode], source: Path) -> None:
@@ -121,17 +247,6 @@ def _write_source(book: Book, notebooks: Sequence[NotebookNode], source: Path) -
     # JSON is YAML, so no YAML library is needed.
     (source / "_config.yml").write_text(json.dumps(configuration(book), indent=1))
     (source / "_toc.yml").write_text(json.dumps(navigation(book, pages), indent=1))
-
-
-def _digest_of(*folders: Path) -> str:
-    """A digest of folders: names and contents of their files, and the Python that renders them."""
-    digest = hashlib.sha256(sys.version.encode())
-    for folder in folders:
-        for path in sorted(folder.rglob("*")):
-            if path.is_file() and "__pycache__" not in path.parts:
-                digest.update(path.relative_to(folder).as_posix().encode() + b"\0")
-                digest.update(path.read_bytes() + b"\0")
-    return digest.hexdigest()
 
 
 def navigation(book: Book, pages: Iterable[str]) -> dict[str, Any]:

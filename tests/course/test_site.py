@@ -73,6 +73,95 @@ def test_a_warning_fails_the_build_each_time(book: Book, console: Console, save:
             site.build(book, console)
 
 
+def _site(book: Book) -> dict[str, bytes]:
+    folder = book.root / "_build" / "html"
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+
+
+def _written(book: Book) -> dict[str, int]:
+    """When each page was written."""
+    pages = (book.root / "_build" / "html").glob("*.html")
+    return {path.stem: path.stat().st_mtime_ns for path in pages}
+
+
+def _replace(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+@pytest.fixture
+def linked(book: Book, monkeypatch: pytest.MonkeyPatch) -> Book:
+    """A course of which one page links to a label in another; not in CI."""
+    monkeypatch.delenv("CI", raising=False)
+    words = "```{index} letters\n```\n\nA letter is small.\n"
+    (book.folder / "notation.md").write_text(f"# Notation\n\n(there)=\n## Letters\n\n{words}")
+    _replace(book.folder / "index.md", "# Small\n", "# Small\n\nSee [letters](#there), or not.\n")
+    return book
+
+
+def test_where_words_have_changed_the_other_pages_stay(linked: Book, console: Console) -> None:
+    site.build(linked, console)
+    before = _written(linked)
+    _replace(linked.folder / "01-one.ipynb", "Where $a", "Here $a")
+    _replace(linked.folder / "index.md", "or not", "or both")
+    site.build(linked, console)
+    after, made = _written(linked), _site(linked)
+    same = {page for page in before if after[page] == before[page]}
+    assert {"02-two", "claims", "notation", "references"} <= same
+    assert b"Here" in made["01-one.html"]
+    assert b"or both" in made["index.html"]
+    # The same site, byte for byte, as one from nothing, which no whole site leads to.
+    (linked.root / "_build" / "site.json").unlink()
+    site.build(linked, console)
+    assert _written(linked)["claims"] != after["claims"]
+    assert _site(linked) == made
+    # Slides have a style that no page has.
+    (linked.folder / "assets" / "slides.css").write_text("/* blue */")
+    site.build(linked, console)
+    assert b"/* blue */" in _site(linked)["slides/01-one.html"]
+
+
+def test_what_reaches_beyond_a_page_is_built_from_nothing(
+    linked: Book, console: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.build(linked, console)
+    whole = _site(linked)
+    page = linked.folder / "notation.md"
+    _replace(page, "(there)=", "(here)=")  # the page that this breaks has not changed
+    with pytest.raises(site.SiteError, match=r"index\.md:.*there"):
+        site.build(linked, console)
+    _replace(page, "(here)=", "(there)=")
+    _replace(page, "A letter is small", "[A letter](nowhere.md) is small")
+    for _ in range(2):
+        with pytest.raises(site.SiteError, match=r"notation\.md:.*nowhere"):
+            site.build(linked, console)
+    assert _site(linked) == whole
+    _replace(page, "[A letter](nowhere.md)", "One letter")
+    before = _written(linked)
+    monkeypatch.setenv("CI", "true")
+    site.build(linked, console)
+    after = _written(linked)
+    assert not {name for name in before if before[name] == after[name]}, "in CI from nothing"
+
+
+@pytest.mark.parametrize(
+    ("text", "structure"),
+    [
+        ("Words.\n\n* more\n1. of $x$ them\n> and [a](b) these | too\n`c` **d** (e)", []),
+        ("a\n## b\n\n$$x$$ (y)\n(z)=\n<a>\n\\c", ["## b", "$$x$$ (y)", "(z)=", "<a>", "\\c"]),
+        ("a\n```{glossary}\nb\n```\nc", ["```{glossary}", "b", "```"]),
+        ("a\n:::{note}\nb\n:::\nc", [":::{note}", "b", ":::"]),
+        ("````\n```\na\n````\nb", ["````", "```", "a", "````"]),
+        ("a\n\nb\nc\n---\nd", ["a\n\nb\nc\n---\nd"]),
+        ("a\n\n---\nd", ["---"]),
+    ],
+)  # fmt: skip
+def test_what_is_more_than_words(text: str, structure: list[str]) -> None:
+    assert list(site._structure(text)) == structure
+
+
 def test_a_claim_that_is_missing_fails_the_build(book: Book, console: Console, save: Save) -> None:
     save(book.folder / "02-two.ipynb", ["# h", "import os"])
     sync(book)
