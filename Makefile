@@ -22,16 +22,16 @@ export OMP_NUM_THREADS := 1
 .PHONY: course test lab outputs bench mutants clean
 
 course: $(READY)
-	@$(BIN)/python -m ncourse.cli build
+	@$(BIN)/python -m ncourse.course.cli build
 
 test: $(READY)
-	@$(BIN)/python -m ncourse.cli test
+	@$(BIN)/python -m ncourse.course.cli test
 
 lab: $(READY)
-	@$(BIN)/python -m ncourse.cli lab
+	@$(BIN)/python -m ncourse.course.cli lab
 
 outputs: $(READY)
-	@$(BIN)/python -m ncourse.cli outputs
+	@$(BIN)/python -m ncourse.course.cli outputs
 
 bench: $(READY)
 	@$(BIN)/python -m pytest -o addopts=--import-mode=importlib -m bench -s --benchmark-json=_build/benchmarks.json tests/bench

@@ -175,7 +175,9 @@ class Claim:
         kept = {part.name: getattr(self, part.name) for part in fields(self)[:7]}
         return kept | ({"reference": dict(self.reference)} if self.reference else {})
 
-    def _about(self) -> dict[str, str]:
+    @property
+    def details(self) -> dict[str, str]:
+        """What stands under the sentence, by name: numbers, source, data."""
         about = {
             "measured": numbers(self.measured),
             "control": numbers(self.control),
@@ -186,12 +188,13 @@ class Claim:
         return {name: text for name, text in about.items() if text}
 
     @property
-    def _sign(self) -> str:
+    def sign(self) -> str:
+        """A tick, a cross, or a dot where neither is said."""
         return "·" if self.holds is None else "✓" if self.holds else "✗"
 
     def __str__(self) -> str:
-        about = "".join(f"\n  {name + ':':9} {text}" for name, text in self._about().items())
-        return f"{self._sign} {self.text}{about}"
+        about = "".join(f"\n  {name + ':':9} {text}" for name, text in self.details.items())
+        return f"{self.sign} {self.text}{about}"
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
         return {
@@ -205,11 +208,11 @@ class Claim:
         colour = {True: "#2e7d32", False: "#b3261e", None: "#757575"}[self.holds]
         rows = "".join(
             f"<br><small><b>{name.capitalize()}</b> {html.escape(text)}</small>"
-            for name, text in self._about().items()
+            for name, text in self.details.items()
         )
         return (
             f'<div class="nc-claim" style="border-left:4px solid {colour};padding:.3em .8em;'
-            f'margin:.4em 0"><b>{self._sign} {html.escape(self.verdict)}</b>: '
+            f'margin:.4em 0"><b>{self.sign} {html.escape(self.verdict)}</b>: '
             f"{html.escape(self.text)}{rows}</div>"
         )
 

@@ -12,9 +12,6 @@ A run folder holds
 Each file is written in one step. `run.json` says "finished" only once all others are there.
 """
 
-import csv
-import importlib
-import io
 import json
 import platform
 import re
@@ -22,11 +19,9 @@ import shlex
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import torch
@@ -34,10 +29,11 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from ncourse import data, papers, training
-from ncourse.claims import Outcome, Table
+from ncourse import data, papers
+from ncourse.claims import Outcome
 from ncourse.data import Dataset
 from ncourse.files import replaced, write_whole
+from ncourse.tables import Table
 from ncourse.training import History, checkpoints_in, place
 
 __all__ = ["DATA", "RunError", "dataset", "folder_name", "run"]
@@ -102,10 +98,13 @@ def run(
     """
     console = console or Console()
     here = place()
-    module = _paper(paper)
+    try:
+        experiment = papers.find(paper)
+    except ValueError as error:
+        raise RunError(str(error)) from None
     chosen = None if data is None else dataset(data)
     folder = Path(out) if out is not None else Path("runs") / folder_name(paper, scale, data, seed)
-    resumable = getattr(module, "fit", None) is training.fit
+    resumable = experiment.paper.resumable
     if here.processes > 1 and not resumable:
         raise RunError(f"{paper} does not train through `fit`: run it in one process")
     about: dict[str, Any] = {
@@ -143,13 +142,13 @@ def run(
         raise RunError(f"{folder} exists already; go on with --resume, or name another with --out")
     if here.rank > 0:
         with checkpoints_in(folder / "checkpoints"):
-            return module.experiment(scale, seed=seed, data=chosen)
+            return experiment(scale, seed=seed, data=chosen)
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "run.json", about)
     _announce(console, paper, folder, resumable, again)
     try:
         with _shown(console) as tell, checkpoints_in(folder / "checkpoints", tell=tell):
-            outcome = module.experiment(scale, seed=seed, data=chosen)
+            outcome = experiment(scale, seed=seed, data=chosen)
         _write(folder, outcome)
     except BaseException as error:
         lost = here.processes > 1 and isinstance(error, RuntimeError) and "peer" in str(error)
@@ -159,7 +158,7 @@ def run(
         if lost:
             raise found from error
         raise
-    card = asdict(outcome.data)
+    card = outcome.as_dict()["data"]
     write_json(folder / "run.json", about | {"state": "finished", "ended": _now(), "ran on": card})
     return outcome
 
@@ -203,13 +202,6 @@ def slug(name: str) -> str:
 def write_json(path: Path, content: Any) -> None:
     """Write as JSON, in one step."""
     write_whole(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
-
-
-def _paper(name: str) -> ModuleType:
-    known = sorted(path.stem for path in Path(papers.__path__[0]).glob("[a-z]*.py"))
-    if name not in known:
-        raise RunError(f"there is no paper {name!r}; there are {', '.join(known)}")
-    return importlib.import_module(f"ncourse.papers.{name}")
 
 
 def _command(paper: str, scale: str, data: str | None, seed: int, out: str | Path | None) -> str:
@@ -289,12 +281,12 @@ def _write(folder: Path, outcome: Outcome) -> None:
     for part in ("tables", "figures"):
         (folder / part).mkdir(exist_ok=True)
     for name, table in names.items():
-        _write_csv(folder / "tables" / f"{name}.csv", table)
+        table.save(folder / "tables" / f"{name}.csv")
         if {"epoch", *SHOWN} <= set(table):
             _write_figure(folder / "figures" / f"{name}.png", table)
     write_json(
         folder / "claims.json",
-        [asdict(made) | {"verdict": made.verdict} for made in outcome.claims],
+        [made.as_dict() | {"verdict": made.verdict} for made in outcome.claims],
     )
     write_whole(folder / "claims.md", _claims_page(outcome))
     outcome.save(folder / "outcome.json")
@@ -311,16 +303,8 @@ def _unused(name: str, taken: Mapping[str, Any]) -> str:
     return free
 
 
-def _write_csv(path: Path, table: Table) -> None:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(table)
-    writer.writerows(zip(*table.values(), strict=True))
-    write_whole(path, text.getvalue())
-
-
 def _write_figure(path: Path, table: Table) -> None:
-    from ncourse.plots import collapse_curves, png
+    from ncourse.figures.plots import collapse_curves, png
 
     with replaced(path) as beside:
         beside.write_bytes(png(collapse_curves({"": History(table)})))
@@ -329,13 +313,6 @@ def _write_figure(path: Path, table: Table) -> None:
 def _claims_page(outcome: Outcome) -> str:
     entries = [f"# Claims\n\n{outcome}\n"]
     for made in outcome.claims:
-        entries.append(
-            f"## {'✓' if made.holds else '✗'} {made.verdict}\n\n{made.text}\n\n"
-            f"- measured: {_numbers(made.measured)}\n- control: {_numbers(made.control)}\n"
-            f"- source: {made.source}\n" + (f"- data: {made.data}\n" if made.data else "")
-        )
+        details = "".join(f"- {name}: {text}\n" for name, text in made.details.items())
+        entries.append(f"## {made.sign} {made.verdict}\n\n{made.text}\n\n{details}")
     return "\n".join(entries)
-
-
-def _numbers(values: Mapping[str, float | int]) -> str:
-    return "; ".join(f"{name}: {value:.6g}" for name, value in values.items())

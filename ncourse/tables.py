@@ -155,7 +155,7 @@ def _value(cell: str) -> Any:
     """What a cell of a CSV file held."""
     if cell in ("True", "False"):
         return cell == "True"
-    if re.fullmatch(r"-?\d+", cell):
+    if re.fullmatch(r"-?\d{1,18}", cell):
         return int(cell)
     try:
         return float(cell)

@@ -82,7 +82,7 @@ def save() -> Callable[[Path, list[str]], None]:
 @pytest.fixture
 def course(tmp_path: Path) -> Path:
     """The folder (with a space in its name) of a course with two chapters, headers in place."""
-    from ncourse import book, site
+    from ncourse.course import manifest, sync
 
     root = tmp_path / "a course"
     (root / "notebooks" / "recorded").mkdir(parents=True)
@@ -98,5 +98,5 @@ def course(tmp_path: Path) -> Path:
     two = ["# h", "from ncourse import claims", "# ## Another section\n\n$$x^2$$", "7 * 8", claim]
     save_notebook(root / "notebooks" / "01-one.ipynb", one)
     save_notebook(root / "notebooks" / "02-two.ipynb", two)
-    site.sync(book.load(root / "book.toml"))
+    sync.sync(manifest.load(root / "book.toml"))
     return root

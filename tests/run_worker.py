@@ -8,7 +8,8 @@ import os
 import signal
 import sys
 
-from ncourse import cli, training
+from ncourse import training
+from ncourse.course import cli
 from ncourse.papers import papyan2020
 
 SMALL = papyan2020.Scale(10, (8,), 4, (4,))

@@ -18,14 +18,14 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from ncourse import site
-from ncourse.book import load
+from ncourse.course import sync
+from ncourse.course.manifest import load
 from ncourse.files import replaced, write_whole
 from ncourse.training import History
 
 COUNT = int(os.environ.get("FAULTS", "1"))
 REPOSITORY = Path(__file__).parents[1]
-NCOURSE = [sys.executable, "-m", "ncourse.cli"]
+NCOURSE = [sys.executable, "-m", "ncourse.course.cli"]
 
 
 def run(command: list[str], folder: Path, **options: object) -> subprocess.CompletedProcess[str]:
@@ -76,7 +76,7 @@ def short_course(course: Path) -> Path:
     text = f'from ncourse import claims\nclaims.claim("a", True, source="s", data="d", {numbers});'
     notebook.cells.append(nbformat.v4.new_code_cell(text, id="claim"))
     path.write_text(nbformat.writes(notebook))
-    site.sync(load(course / "book.toml"))
+    sync.sync(load(course / "book.toml"))
     return course
 
 
@@ -85,7 +85,7 @@ def test_a_killed_build_is_never_taken_for_a_whole_one(short_course: Path) -> No
 
     def look() -> None:
         """A stamp means a whole site: every page, and the slides."""
-        if (built / "site.key").is_file():
+        if (built / "site.json").is_file():
             pages = {path.name for path in (built / "html").glob("*.html")}
             assert {"index.html", "01-one.html", "claims.html", "search.html"} <= pages
             assert (built / "html" / "slides" / "01-one.html").read_text().endswith("</html>\n")
@@ -96,6 +96,35 @@ def test_a_killed_build_is_never_taken_for_a_whole_one(short_course: Path) -> No
         [*NCOURSE, "build"], short_course, lambda: shutil.rmtree(built, ignore_errors=True), look
     )
     assert killed
+    assert list(built.glob("new-*")) == []
+
+
+def test_a_killed_build_of_other_words_leaves_the_old_site_or_the_new(
+    short_course: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such a build goes on from the last site, which a kill must not spoil."""
+    built, page = short_course / "_build", short_course / "notebooks" / "index.md"
+    monkeypatch.delenv("CI", raising=False)
+    assert run([*NCOURSE, "build"], short_course).returncode == 0
+    shutil.copytree(built, tmp_path / "kept")
+    words = page.read_text()
+
+    def prepare() -> None:
+        shutil.rmtree(built)
+        shutil.copytree(tmp_path / "kept", built)
+        page.write_text(words.replace("# Small\n", "# Small\n\nNew words.\n"))
+
+    def look() -> None:
+        if (built / "site.json").is_file():
+            whole = {path.relative_to(kept) for path in kept.rglob("*")}
+            assert whole == {
+                path.relative_to(built / "html") for path in (built / "html").rglob("*")
+            }
+            assert (built / "doctrees" / "environment.pickle").is_file()
+
+    kept = tmp_path / "kept" / "html"
+    assert kill_at_random([*NCOURSE, "build"], short_course, prepare, look)
+    assert "New words" in (built / "html" / "index.html").read_text()
     assert list(built.glob("new-*")) == []
 
 
@@ -195,7 +224,7 @@ import resource, signal, sys
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (1500, 1500))
 sys.argv = ["ncourse", *sys.argv[1:]]
-from ncourse.cli import main
+from ncourse.course.cli import main
 main()
 """
 

@@ -14,7 +14,7 @@ from torchvision.models import resnet18
 from typer.testing import CliRunner
 
 from ncourse import features
-from ncourse.cli import app
+from ncourse.course.cli import app
 from ncourse.metrics import CollapseMetric, capture, measure
 
 PAGE = Path(__file__).parents[1] / "notebooks" / "your-model.md"

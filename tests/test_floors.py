@@ -1,88 +1,100 @@
-"""A module imports only from floors below its own, and the lower floors need no notebook tools."""
+"""Two wings, and who may import whom: the library knows nothing of the course made of it."""
 
 import ast
+import sys
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "ncourse"
+FILES = sorted(PACKAGE.rglob("*.py"))
+COURSE = [path for path in FILES if path.relative_to(PACKAGE).parts[0] == "course"]
+EXERCISES = [path for path in FILES if path.relative_to(PACKAGE).parts[0] == "exercises"]
+LIBRARY = [path for path in FILES if path not in COURSE and path not in EXERCISES]
+FIGURES = [path for path in LIBRARY if path.relative_to(PACKAGE).parts[0] == "figures"]
 
-FLOORS = [
-    {"simplex", "files"},
-    {"claims"},
-    {"metrics", "data"},
-    {"ufm", "models", "features"},
-    {"training"},
-    {"continual"},
-    {"papers"},
-    {"plots"},
-    {"scrubber", "exercises"},  # a scrubber shows figures, so it stands on plots
-    {"references"},
-    {"book"},
-    {"pages", "assignments", "slides"},
-    {"grading", "teaching"},
-    {"site", "runs"},
-    {"cli"},
-]
-FLOOR = {module: index for index, floor in enumerate(FLOORS) for module in floor}
-
-# The one import upwards, inside a method: `History.plot()`.
-ALLOWED = {("training", "plots")}
-
-COURSE_ONLY = {
-    "matplotlib", "PIL", "IPython", "ipywidgets", "markdown_it", "mdit_py_plugins", "nbclient",
-    "nbformat", "pybtex", "pygments", "rich", "typer", "yaml",
-}  # fmt: skip
-PLAIN_INSTALL = FLOOR["papers"]
+MAY_DRAW = {"History.plot", "_write_figure"}
+"""Where the library asks for a figure: a table of a run, and the folder of one."""
 
 
-def room(path: Path) -> str:
-    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+def name_of(path: Path) -> str:
+    return str(path.relative_to(PACKAGE))
 
 
-def imported(path: Path) -> set[str]:
-    """Dotted names of everything that a file imports, wherever in it."""
-    names = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path} uses a relative import"
-            names |= {node.module or ""} | {f"{node.module}.{alias.name}" for alias in node.names}
-    return names
+def imported(path: Path) -> Iterator[tuple[str, str]]:
+    """Each dotted name that a file imports, and the function or method that does (or "")."""
+
+    def within(node: ast.AST, place: str) -> Iterator[tuple[str, str]]:
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.Import):
+                yield from ((alias.name, place) for alias in child.names)
+            elif isinstance(child, ast.ImportFrom):
+                assert child.level == 0, f"{name_of(path)}, line {child.lineno}: a relative import"
+                yield from ((f"{child.module}.{alias.name}", place) for alias in child.names)
+            elif isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+                yield from within(child, f"{place}.{child.name}".removeprefix("."))
+            else:
+                yield from within(child, place)
+
+    return within(ast.parse(path.read_text(encoding="utf-8")), "")
 
 
-FILES = [path for path in sorted(PACKAGE.rglob("*.py")) if path != PACKAGE / "__init__.py"]
+def below(name: str, *packages: str) -> bool:
+    return any(f"{name}.".startswith(f"{package}.") for package in packages)
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_imports_go_down(path):
-    here = room(path)
-    assert here in FLOOR, f"{here} has no floor: add it to FLOORS where it belongs"
-    inner = {
-        name.split(".")[1]
-        for name in imported(path)
-        if name.startswith("ncourse.") and name.split(".")[1] in FLOOR
-    }
-    for other in inner - {here}:
-        if (here, other) not in ALLOWED:
-            assert FLOOR[other] < FLOOR[here], f"{here} imports {other}, which is not below it"
+def test_both_wings_are_there():
+    assert {path.stem for path in LIBRARY} >= {"simplex", "plots", "papyan2020"}
+    assert {path.stem for path in COURSE} >= {"manifest", "site", "cli"}
+    assert {path.stem for path in EXERCISES} >= {"chapter01"}
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_lower_floors_need_no_notebook_tools(path):
-    if FLOOR[room(path)] <= PLAIN_INSTALL:
-        assert not {name.split(".")[0] for name in imported(path)} & COURSE_ONLY
+@pytest.mark.parametrize("path", LIBRARY, ids=name_of)
+def test_the_library_never_imports_the_course(path):
+    for name, _ in imported(path):
+        assert not below(name, "ncourse.course", "ncourse.exercises"), f"it imports {name}"
 
 
-def test_plain_install_lists_what_the_lower_floors_import():
+@pytest.mark.parametrize("path", EXERCISES, ids=name_of)
+def test_exercises_import_the_library_alone(path):
+    for name, _ in imported(path):
+        assert not below(name, "ncourse.course"), f"it imports {name}"
+
+
+@pytest.mark.parametrize("path", sorted((PACKAGE / "papers").glob("*.py")), ids=name_of)
+def test_a_paper_stands_alone(path):
+    for name, _ in imported(path):
+        within = name.removeprefix("ncourse.papers.").split(".")[0]
+        other = PACKAGE / "papers" / f"{within}.py"
+        assert not (below(name, "ncourse.papers") and other.is_file()), (
+            f"it imports {name}; what two papers need belongs into the library below them"
+        )
+
+
+@pytest.mark.parametrize("path", [p for p in LIBRARY if p not in FIGURES], ids=name_of)
+def test_the_library_draws_only_where_its_users_ask_it_to(path):
+    drawing = {place for name, place in imported(path) if below(name, "ncourse.figures")}
+    assert drawing <= MAY_DRAW
+
+
+def test_a_plain_install_is_all_that_the_library_needs():
+    """Figures and run folders are the exceptions: they come with the extra `course`."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    listed = {line.split(">")[0].replace("-", "_") for line in project["dependencies"]}
-    listed = {{"scikit_learn": "sklearn"}.get(name, name) for name in listed} | {"torchvision"}
-    standard = set(__import__("sys").stdlib_module_names) | {"ncourse", ""}
-    for path in FILES:
-        if FLOOR[room(path)] <= PLAIN_INSTALL:
-            outside = {name.split(".")[0] for name in imported(path)} - standard
-            assert outside <= listed, f"{path.name} imports {outside - listed}"
+    plain, course, vision = (
+        {Requirement(line).name.replace("-", "_") for line in lines}
+        for lines in (
+            project["dependencies"],
+            project["optional-dependencies"]["course"],
+            project["optional-dependencies"]["vision"],
+        )
+    )
+    assert not plain & course, "a plain install brings notebook tools"
+    found = {*(plain - {"scikit_learn"}), *vision, "sklearn", "ncourse", *sys.stdlib_module_names}
+    for path in LIBRARY:
+        if path not in FIGURES and path != PACKAGE / "runs.py":
+            outside = {name.split(".")[0] for name, _ in imported(path)} - found
+            assert not outside, f"{name_of(path)} imports {outside}"

@@ -9,10 +9,10 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from ncourse import book
-from ncourse.pages import claims_of, missing_claims
+from ncourse.course import manifest
+from ncourse.course.pages import claims_of, missing_claims
 
-COURSE = book.load(Path(__file__).parent.parent / "book.toml")
+COURSE = manifest.load(Path(__file__).parent.parent / "book.toml")
 FOLDER = COURSE.root / COURSE.src
 CHAPTERS = [chapter for part in COURSE.parts for chapter in part.chapters]
 ENDING = [
@@ -56,7 +56,7 @@ def outputs(notebook):
 
 
 def test_first_cell_is_made_from_the_manifest(chapter, notebook):
-    assert notebook.cells[0].source == book.header(COURSE, chapter)
+    assert notebook.cells[0].source == manifest.header(COURSE, chapter)
     text = "\n".join(markdown(notebook))
     assert len(re.findall(r"^# ", text, flags=re.MULTILINE)) == 1
 

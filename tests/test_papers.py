@@ -8,6 +8,7 @@ A module `test_PAPER` has `true_claims()`, claims of made-up runs in which all h
 
 import importlib
 import re
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -16,6 +17,8 @@ import pytest
 from ncourse import papers
 from ncourse.claims import Claim, Outcome, Recording
 from ncourse.comparisons import Comparison
+from ncourse.data import gaussian_mixture
+from ncourse.training import fit
 
 ROOT = Path(__file__).parents[1]
 RECORDED = ROOT / "notebooks" / "recorded"
@@ -153,3 +156,59 @@ def test_a_recording_says_what_the_claims_say_today(paper: str) -> None:
             assert made.source.startswith(kept.source)  # one says more than when it was recorded
             for mine, recorded in ((made.measured, kept.measured), (made.control, kept.control)):
                 assert mine == pytest.approx(recorded, rel=1e-3, abs=1e-5), made.text
+
+
+def test_each_paper_can_be_found_and_an_unknown_one_is_named() -> None:
+    for name in papers.names():
+        assert papers.find(name).paper.name == name
+    with pytest.raises(ValueError, match=r"no paper 'papyan2021'; there are ammar2024, fang2021, "):
+        papers.find("papyan2021")
+
+
+def test_an_import_that_fails_inside_a_paper_is_not_taken_for_no_such_paper(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "lost2020.py").write_text("import nowhere_to_be_found\n", encoding="utf-8")
+    monkeypatch.setattr(papers, "__path__", [*papers.__path__, str(tmp_path)])
+    with pytest.raises(ModuleNotFoundError, match="nowhere_to_be_found"):
+        papers.find("lost2020")
+
+
+@pytest.mark.parametrize("paper", papers.names())
+def test_what_cannot_be_run_is_refused_before_any_work(paper: str) -> None:
+    experiment = papers.find(paper)
+    with pytest.raises(ValueError, match=f"scale is 'enormous'; {paper} has 'laptop'"):
+        experiment("enormous")
+    for scale, known in experiment.paper.refused.items():
+        with pytest.raises(ValueError, match=f"scale '{scale}' is not built: .* — use 'laptop'"):
+            experiment(scale)
+        assert "known" in known
+    one = gaussian_mixture(2, 3, train_per_class=4, test_per_class=4)
+    lone = replace(one, labels=one.labels * 0, test_labels=one.test_labels * 0, class_names=("a",))
+    with pytest.raises(
+        ValueError, match=rf"{paper} needs at least \d classes; gaussian mixture has 1"
+    ):
+        experiment(data=lone)
+
+
+@pytest.mark.parametrize("paper", papers.names())
+def test_needs_are_asked_one_below(paper: str) -> None:
+    declared = papers.find(paper).paper
+    needs = {"training samples": 1, "test samples": 0} | dict(declared.needs)
+    enough = gaussian_mixture(
+        needs["classes"], 3, train_per_class=needs["training samples"],
+        test_per_class=needs["test samples"],
+    )  # fmt: skip
+    declared.check_data(enough)
+    for name, rows in (("training samples", "labels"), ("test samples", "test_labels")):
+        if declared.needs.get(name, 0) > 0:
+            inputs = rows.replace("labels", "inputs")
+            fewer = {rows: getattr(enough, rows)[1:], inputs: getattr(enough, inputs)[1:]}
+            with pytest.raises(ValueError, match=f"{paper} needs at least .* {name} of each class"):
+                declared.check_data(replace(enough, **fewer))
+
+
+@pytest.mark.parametrize("paper", papers.names())
+def test_a_paper_that_can_be_resumed_trains_through_fit(paper: str) -> None:
+    module = importlib.import_module(f"ncourse.papers.{paper}")
+    assert papers.find(paper).paper.resumable == (getattr(module, "fit", None) is fit)

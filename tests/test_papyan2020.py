@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from ncourse.claims import Recording
-from ncourse.cli import app
+from ncourse.course.cli import app
 from ncourse.data import digits
 from ncourse.papers import papyan2020
 from ncourse.tables import Table

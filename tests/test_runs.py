@@ -19,8 +19,9 @@ from click.testing import Result
 from rich.console import Console
 from typer.testing import CliRunner
 
-from ncourse import cli, runs, training
+from ncourse import runs, training
 from ncourse.claims import Outcome
+from ncourse.course import cli
 from ncourse.data import digits, gaussian_mixture
 from ncourse.models import MLP, Classifier
 from ncourse.papers import ammar2024, galanti2021, han2022, hui2022, papyan2020

@@ -43,6 +43,7 @@ COURSE = "This course, measured"
 @declared(
     scales={"laptop": "about half a minute on one core for digits"},
     data=lambda scale, seed: digits(),
+    needs={"classes": 2, "training samples": 5, "test samples": 1},
     resumable=True,
 )
 def experiment(dataset: Dataset, asked: Asked) -> dict[str, Table]:

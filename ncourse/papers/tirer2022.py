@@ -301,7 +301,7 @@ def stretched(final: Features) -> Table:
     centred, means = _centred(features, final.labels)
     seen = torch.linalg.svd(means - means.mean(0), full_matrices=False).Vh[: len(means) - 1]
     widest = torch.linalg.svd(centred - centred @ seen.T @ seen, full_matrices=False).Vh[:1]
-    columns = {"measure": ["vci", *DEFINITIONS]}
+    columns: dict[str, list[str | float]] = {"measure": ["vci", *DEFINITIONS]}
     for column, given in (
         ("before", features),
         ("after", features + 2 * features @ widest.T @ widest),

@@ -176,7 +176,7 @@ def fit(
                 state.report_row(rows[-1])
             state.save(epoch, rows)
     model.eval()
-    return model, History({name: [row[name] for row in rows] for name in rows[0]})
+    return model, History.of(rows)
 
 
 def _optimizer_settings(optimizer: torch.optim.Optimizer) -> str:

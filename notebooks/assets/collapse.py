@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from ncourse import plots
 from ncourse.data import digits
+from ncourse.figures import plots
 from ncourse.papers import papyan2020
 
 torch.set_num_threads(1)

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from ncourse import site
-from ncourse.book import Chapter, load
+from ncourse.course import execution
+from ncourse.course.manifest import Chapter, load
+from ncourse.course.notebooks import read
 
 pytestmark = pytest.mark.bench
 BOOK = load(Path(__file__).parents[2] / "book.toml")
@@ -38,10 +39,11 @@ def _children() -> float:
 
 @pytest.mark.parametrize("chapter", BOOK.chapters, ids=lambda chapter: chapter.stem)
 def test_what_a_chapter_costs(benchmark, chapter: Chapter) -> None:
-    notebook = site.read(BOOK.path(chapter))
+    notebook = read(BOOK.path(chapter))
     before = _children()
     failure = benchmark.pedantic(
-        lambda: asyncio.run(site._run(notebook, chapter.file, BOOK.folder, lambda: None)), rounds=1
+        lambda: asyncio.run(execution._run(notebook, chapter.file, BOOK.folder, lambda: None)),
+        rounds=1,
     )
     seconds = _children() - before
     assert failure is None

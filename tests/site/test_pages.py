@@ -17,7 +17,7 @@ import nbformat
 import pytest
 from playwright.sync_api import Browser, Page, Route, sync_playwright
 
-from ncourse.book import load
+from ncourse.course.manifest import load
 
 pytestmark = pytest.mark.browser
 

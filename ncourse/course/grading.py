@@ -3,6 +3,9 @@
 Only the functions that answer an exercise are run, each student's in a process of their own with
 limits on time, memory and output. These are limits and no sandbox: an answer is a program, and runs
 with the rights of whoever grades. Grade what you do not trust inside a container.
+
+PyTorch, the registry of exercises, nbformat and IPython are imported where they are used, by those
+who have answers to run: `ncourse progress` on a fresh copy has none.
 """
 
 import ast
@@ -23,12 +26,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-import nbformat
-import torch
-from IPython.core.inputtransformer2 import TransformerManager
-
-from ncourse.assignments import Task, set_by
-from ncourse.exercises import check, find
+from ncourse.course.assignments import Task, set_by
+from ncourse.course.notebooks import cells
 from ncourse.files import write_whole
 
 try:
@@ -47,6 +46,7 @@ __all__ = [
     "read",
     "students",
     "totals",
+    "without_stubs",
     "write_csv",
     "write_feedback",
 ]
@@ -135,6 +135,8 @@ def asked_for(paths: Sequence[Path]) -> list[str]:
     Raises:
         ValueError: if none of them says what it sets.
     """
+    import nbformat
+
     names: set[str] = set()
     for path in paths:
         # A file that cannot be read, or that says nothing, gets its row later.
@@ -163,14 +165,11 @@ def read(path: Path, tasks: Sequence[Task], *, student: str | None = None) -> Su
             )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about ids of cells: students' tools differ
-            notebook = nbformat.read(path, as_version=4)
-        sources = [cell["source"] for cell in notebook.cells if cell["cell_type"] == "code"]
-        if not all(isinstance(source, str) for source in sources):  # nbformat lets that pass
-            raise TypeError("the source of a cell is no text")
+            sources = [cell.source for cell in cells(path) if cell.cell_type == "code"]
     except Exception as error:  # whatever is wrong with a student's file is feedback, not a crash
         submission.problem = f"The file is not a readable notebook: {_brief(error)}"
         return submission
-    by_function = {find(task.exercise).reference.__name__: task.exercise for task in tasks}
+    by_function = {task.function: task.exercise for task in tasks}
     wanted = {task.exercise for task in tasks}
     found: dict[str, list[ast.FunctionDef]] = {}
     for source in sources:
@@ -197,11 +196,21 @@ def _functions(source: str) -> list[ast.FunctionDef]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # e.g. about an escape in a student's string
-            tree = ast.parse(TransformerManager().transform_cell(source))
+            tree = _parsed(source)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         # A cell that does not parse: its functions may still, one by one.
         return [f for part in _chunks(source) if part != source for f in _functions(part)]
     return [node for node in tree.body if isinstance(node, ast.FunctionDef)]
+
+
+def _parsed(source: str) -> ast.Module:
+    """The syntax tree of a cell, which may have lines that only a notebook understands."""
+    try:
+        return ast.parse(source)
+    except SyntaxError:
+        from IPython.core.inputtransformer2 import TransformerManager
+
+        return ast.parse(TransformerManager().transform_cell(source))
 
 
 def _chunks(source: str) -> list[str]:
@@ -228,6 +237,12 @@ def _plain(function: ast.FunctionDef) -> str:
     """The function's source without decorators."""
     function.decorator_list = []
     return ast.unparse(function)
+
+
+def without_stubs(submission: Submission) -> None:
+    """Drop the answers whose cells were left as they are, so that nothing is started for them."""
+    answers = submission.answers
+    submission.answers = {name: text for name, text in answers.items() if not _is_empty(text)}
 
 
 def _is_empty(text: str) -> bool:
@@ -269,7 +284,7 @@ def grade(
     method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
     context = multiprocessing.get_context(method)
     if method == "forkserver":  # PyTorch is then imported once, and not by each process
-        context.set_forkserver_preload([__name__, *modules])
+        context.set_forkserver_preload([__name__, "ncourse.exercises", *modules])
     with ThreadPoolExecutor(at_once or os.cpu_count() or 1) as pool:
         jobs = [pool.submit(_grade, one, tasks, limits, offsets, context) for one in submissions]
         for job in jobs:
@@ -300,9 +315,8 @@ def _grade(
         if submission.problem or task.exercise in submission.results:
             continue
         if task.exercise not in submission.answers:
-            name = find(task.exercise).reference.__name__
             submission.results[task.exercise] = Result(
-                "missing", f"There is no function `{name}` in the notebook."
+                "missing", f"There is no function `{task.function}` in the notebook."
             )
             continue
         if worker is None:
@@ -360,6 +374,8 @@ def _why_it_ended(code: int | None) -> str:
 
 def _work(connection: Connection, limits: Limits) -> None:
     """Check what is asked for until the pipe closes: runs in the student's process."""
+    import torch
+
     if hasattr(os, "setsid"):
         os.setsid()  # so that what an answer starts can be ended with it
     torch.set_num_threads(1)
@@ -392,6 +408,8 @@ def _limit_memory(extra: int) -> None:
 
 def _verdict(exercise: str, source: str, imports: str, offsets: Sequence[int]) -> tuple[str, str]:
     """State and message of one answer, on the notebook's data and then on others."""
+    from ncourse.exercises import check, find
+
     asked = find(exercise)
     namespace: dict[str, Any] = {}
     try:
@@ -421,6 +439,7 @@ def _verdict(exercise: str, source: str, imports: str, offsets: Sequence[int]) -
 @contextlib.contextmanager
 def _other_random_numbers(offset: int) -> Any:
     """Let every generator that an exercise seeds start from another seed."""
+    import torch
 
     class Generator(torch.Generator):
         def manual_seed(self, seed: int) -> torch.Generator:

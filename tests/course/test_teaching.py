@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from ncourse import teaching
-from ncourse.assignments import tasks
-from ncourse.book import Chapter, ManifestError, load
+from ncourse.course import teaching
+from ncourse.course.assignments import tasks
+from ncourse.course.manifest import Chapter, ManifestError, load
 from ncourse.exercises import find
 
-REPOSITORY = Path(__file__).parents[1]
+REPOSITORY = Path(__file__).parents[2]
 BOOK = load(REPOSITORY / "book.toml")
 CHAPTERS = pytest.mark.parametrize("chapter", BOOK.chapters, ids=lambda chapter: chapter.stem)
 WRITTEN = [

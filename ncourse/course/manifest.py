@@ -13,21 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import nbformat
-from nbformat import NotebookNode
-
-from ncourse.references import CitationError, Reference
-from ncourse.references import load as load_references
+from ncourse.course.references import CitationError, Reference
+from ncourse.course.references import load as load_references
 
 REFERENCES = "references.bib"
 
 
 class ManifestError(ValueError):
     """The manifest is wrong: the message names the key and the fix."""
-
-
-class UnreadableNotebook(ValueError):
-    """A file that should be a notebook and is none: the message names it."""
 
 
 @dataclass(frozen=True)
@@ -172,23 +165,6 @@ def load(path: str | Path = "book.toml") -> Book:
         references=references,
         **about,
     )
-
-
-def read_notebook(path: Path) -> NotebookNode:
-    """Read a notebook of any version, as version 4.
-
-    Raises:
-        UnreadableNotebook: naming the file, if it is no notebook or not a valid one.
-    """
-    text = path.read_bytes()
-    try:
-        # `nbformat.read` would let an invalid notebook pass, with a line in a log.
-        notebook = nbformat.convert(nbformat.reader.reads(text.decode()), 4)
-        nbformat.validate(notebook)
-    except Exception as error:  # whatever nbformat meets in a damaged file
-        reason = str(error).partition("\n")[0][:200]
-        raise UnreadableNotebook(f"{path} is not a notebook: {reason}") from error
-    return notebook
 
 
 def _path(entry: object, chapters: Mapping[int, Chapter]) -> CoursePath:

@@ -1,6 +1,5 @@
 """The `ncourse` command: the course from a terminal, on every platform."""
 
-import importlib
 import importlib.metadata
 import importlib.util
 import os
@@ -23,12 +22,12 @@ except ModuleNotFoundError as error:
         f'ncourse: {error.name} is not installed; the command needs: pip install "ncourse[course]"'
     ) from error
 
-from ncourse.book import Book, Chapter, ManifestError, UnreadableNotebook, load
-from ncourse.pages import ClaimsError
-from ncourse.references import CitationError
+from ncourse.course.manifest import Book, Chapter, ManifestError, load
+from ncourse.course.notebooks import UnreadableNotebook
+from ncourse.course.references import CitationError
 
 if TYPE_CHECKING:
-    from ncourse.assignments import Task
+    from ncourse.course.assignments import Task
 
 app = typer.Typer(
     help="The neural collapse course: read it, build it, test it.",
@@ -98,11 +97,11 @@ def lab(
     ] = None,
 ) -> None:
     """Open JupyterLab on your own copy of the course, `my-course/`, which updates leave alone."""
-    from ncourse import site
+    from ncourse.course.sync import working_copy
 
     book = _book()
     chapter = _chapters(book, [fresh])[0] if fresh is not None else None
-    folder = site.working_copy(book, chapter)
+    folder = working_copy(book, chapter)
     command = [sys.executable, "-m", "jupyterlab"]
     if hasattr(os, "geteuid") and os.geteuid() == 0:  # containers; Jupyter refuses root otherwise
         command.append("--allow-root")
@@ -110,14 +109,20 @@ def lab(
 
 
 @app.command()
-def build() -> None:
+def build(
+    stored: Annotated[
+        bool, typer.Option("--stored", help="Run nothing: show the outputs that are stored.")
+    ] = False,
+) -> None:
     """Run the notebooks that have changed, build the site and print its address."""
-    from ncourse import site
+    from ncourse.course import site
+    from ncourse.course.execution import NotebookError
+    from ncourse.course.pages import ClaimsError
 
     book = _book()
     try:
-        page = site.build(book, console)
-    except (site.NotebookError, ClaimsError, site.SiteError) as error:
+        page = site.build(book, console, as_stored=stored)
+    except (NotebookError, ClaimsError, site.SiteError) as error:
         raise _fail(str(error)) from None
     console.print(f"\nOpen {page.as_uri()}", highlight=False, soft_wrap=True)
 
@@ -129,12 +134,12 @@ def outputs(
     ] = None,
 ) -> None:
     """Write fresh outputs into the notebooks of the course (for those who change them)."""
-    from ncourse import site
+    from ncourse.course import execution
 
     book = _book()
     try:
-        site.outputs(book, _chapters(book, chapters), console)
-    except site.NotebookError as error:
+        execution.outputs(book, _chapters(book, chapters), console)
+    except execution.NotebookError as error:
         raise _fail(str(error)) from None
 
 
@@ -149,13 +154,10 @@ def record(
     ] = None,
 ) -> None:
     """Run a paper's experiment once per seed and keep what notebooks have no time for."""
+    from ncourse import papers
     from ncourse.claims import repeat
     from ncourse.runs import dataset
 
-    try:
-        module = importlib.import_module(f"ncourse.papers.{paper}")
-    except ModuleNotFoundError:
-        raise _fail(f"there is no ncourse.papers.{paper}") from None
     options = [f"--seed {number}" for number in seed]
     if scale != "laptop":
         options.append(f"--scale {scale}")
@@ -164,7 +166,7 @@ def record(
     command = f"ncourse record {paper} {out.as_posix()} {' '.join(options)}"
     try:
         chosen: dict[str, Any] = {} if data is None else {"data": dataset(data)}
-        recording = repeat(module.experiment, seed, command=command, scale=scale, **chosen)
+        recording = repeat(papers.find(paper), seed, command=command, scale=scale, **chosen)
     except (ValueError, FileNotFoundError) as error:
         raise _fail(str(error)) from None
     recording.save(out)
@@ -242,7 +244,7 @@ def assign(
     ] = False,
 ) -> None:
     """Make an assignment from a chapter: a notebook with some of its exercises."""
-    from ncourse import assignments, site
+    from ncourse.course import assignments, notebooks
 
     book = _book()
     (chosen,) = _chapters(book, [chapter])
@@ -255,7 +257,7 @@ def assign(
     path = out / f"assignment-{chosen.number:02d}.ipynb"
     if path.exists():
         raise _fail(f"{path} is there already; move it, or name another folder with --out")
-    site.write(notebook, path)
+    notebooks.write(notebook, path)
     console.print(f"wrote {path}", highlight=False, soft_wrap=True)
 
 
@@ -282,7 +284,7 @@ def grade(
     Only functions that answer an exercise are run. This limits accidents and is no sandbox: grade
     what you do not trust inside a container.
     """
-    from ncourse import grading
+    from ncourse.course import grading
 
     book = _book()
     try:
@@ -308,7 +310,7 @@ def grade(
 
 def _tasks(book: Book, names: list[str]) -> "list[Task]":
     """The exercises with these names, by chapter."""
-    from ncourse import assignments
+    from ncourse.course import assignments
 
     try:
         numbers = sorted({int(name.partition(".")[0]) for name in names})
@@ -331,7 +333,7 @@ def progress(
     ] = None,
 ) -> None:
     """Show which exercises of your notebooks are solved; nothing leaves this machine."""
-    from ncourse import assignments, grading
+    from ncourse.course import assignments, grading
 
     book = _book()
     folder = folder or book.root / "my-course"
@@ -343,6 +345,7 @@ def progress(
         if path.is_file():
             tasks = assignments.tasks(book, chapter)
             one = grading.read(path, tasks)
+            grading.without_stubs(one)
             grading.grade([one], tasks, hidden_seeds=0)
             rows.append((chapter, tasks, one))
     if not rows:
@@ -365,11 +368,11 @@ def progress(
 @app.command()
 def sync() -> None:
     """Bring headers, references, tables and the map in line with `book.toml` and the `.bib`."""
-    from ncourse import site
+    from ncourse.course.sync import sync as bring_in_line
 
     book = _book()
     try:
-        changed = site.sync(book)
+        changed = bring_in_line(book)
     except (ManifestError, CitationError) as error:
         raise _fail(str(error)) from None
     for path in changed:
@@ -390,7 +393,7 @@ def test() -> None:
     stages = {
         "package": [*pytest, *two, "-rs", "-m", "not browser and not bench"],
         "notebooks": [*pytest, *notebooks, *one_worker_each, book.src],
-        "site": [sys.executable, "-m", "ncourse.cli", "build"],
+        "site": [sys.executable, "-m", "ncourse.course.cli", "build"],
         "browser": [*pytest, *two, "-m", "browser", "-rs", "tests/site"],
     }
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}

@@ -1,5 +1,6 @@
 """The `ncourse` command."""
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,10 +12,12 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
-from ncourse import cli
 from ncourse.claims import DataCard, Outcome, Recording
+from ncourse.course import cli, execution
 from ncourse.data import Dataset
 from ncourse.papers import zhu2021
+
+REPOSITORY = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -71,6 +74,21 @@ def test_build_prints_the_address(run: Callable[..., Result], course: Path) -> N
     assert f"Open {page.as_uri()}\n" in result.stdout
     assert "%20" in page.as_uri()
     assert page.is_file()
+
+
+def test_build_from_stored_outputs_runs_nothing(
+    run: Callable[..., Result], course: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result = run("build", "--stored")
+    assert result.exit_code == 1
+    assert "01-one.ipynb, cell 2 of 4 has no stored outputs" in result.stderr
+    assert run("outputs").exit_code == 0
+    shutil.rmtree(course / "_build")
+    monkeypatch.setattr(execution, "_run", None)
+    result = run("build", "--stored")
+    assert result.exit_code == 0, result.output
+    assert "42" in (course / "_build" / "html" / "01-one.html").read_text()
+    assert not (course / "_build" / "executed").exists()
 
 
 def test_build_and_outputs_stop_at_a_failing_notebook(
@@ -184,12 +202,28 @@ def test_doctor_without_the_extras(
 
 
 def test_without_the_course_extra_the_command_says_what_to_install() -> None:
-    code = "import sys; sys.modules['typer'] = None; import ncourse.cli"
+    code = "import sys; sys.modules['typer'] = None; import ncourse.course.cli"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert result.returncode == 1
     assert result.stderr == (
         'ncourse: typer is not installed; the command needs: pip install "ncourse[course]"\n'
     )
+
+
+SLOW = {"torch", "numpy", "matplotlib", "nbformat", "jsonschema", "nbclient", "IPython", "sphinx"}
+
+
+@pytest.mark.parametrize("words", ["--help", "lst", "list", "progress notebooks"])
+def test_a_quick_command_loads_nothing_slow(words: str) -> None:
+    """A list, the answer to a typo, notebooks without an answer: none needs PyTorch or a schema."""
+    code = (
+        "import sys\nfrom ncourse.course.cli import app\n"
+        f"try: app()\nfinally: print('loaded:', *sorted({SLOW} & set(sys.modules)))"
+    )
+    command = [sys.executable, "-c", code, *words.split()]
+    result = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
+    assert result.returncode == (2 if words == "lst" else 0), result.stderr
+    assert result.stdout.splitlines()[-1].strip() == "loaded:"
 
 
 def test_record_takes_data_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

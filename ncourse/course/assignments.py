@@ -1,16 +1,24 @@
-"""Assignments: some exercises of a chapter as a notebook of their own, made when asked for."""
+"""Assignments: some exercises of a chapter as a notebook of their own, made when asked for.
+
+What loads slowly (nbformat, and PyTorch with the registry of exercises) is imported where it is
+used: which exercises a chapter has stands in its notebook.
+"""
+
+from __future__ import annotations
 
 import ast
+import contextlib
 import inspect
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from nbformat import NotebookNode
-from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+from ncourse.course.manifest import Book, Chapter, colab_lines, without_colab_lines
+from ncourse.course.notebooks import cells
 
-from ncourse.book import Book, Chapter, colab_lines, read_notebook, without_colab_lines
-from ncourse.exercises import find
+if TYPE_CHECKING:
+    from nbformat import NotebookNode
 
 __all__ = ["AssignmentError", "Task", "assignment", "tasks"]
 
@@ -33,6 +41,7 @@ class Task:
         text: what is asked, in Markdown, without the heading.
         stub: the cell to fill in.
         imports: what the chapter imports, and an answer may use.
+        function: the name of the function to write.
     """
 
     exercise: str
@@ -41,6 +50,7 @@ class Task:
     text: str
     stub: str
     imports: str
+    function: str
 
     @property
     def points(self) -> int:
@@ -56,26 +66,27 @@ def tasks(book: Book, chapter: Chapter, exercises: Sequence[str] = ()) -> list[T
             to fill in, or the chapter's first cell is no Python.
         UnreadableNotebook: if the chapter's file is none.
     """
-    notebook = read_notebook(book.path(chapter))
-    code = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
+    whole = cells(book.path(chapter))
+    code = [cell.source for cell in whole if cell.cell_type == "code"]
     found: dict[str, Task] = {}
-    for cell in notebook.cells:
+    for cell in whole:
         if cell.cell_type != "markdown":
             continue
         parts = HEADING.split(cell.source)
         for name, minutes, level, text in zip(*(parts[i::4] for i in (1, 2, 3, 4)), strict=True):
-            stubs = [source for source in code if f'@exercise("{name}")' in source]
+            stub_of = re.compile(rf'^@exercise\("{re.escape(name)}"\)\ndef (\w+)', re.MULTILINE)
+            stubs = [(source, start[1]) for source in code if (start := stub_of.search(source))]
             if len(stubs) != 1:
                 raise AssignmentError(
                     f"{chapter.file} has {len(stubs)} cells for exercise {name}; expected one"
                 )
-            (stub,) = stubs
+            ((stub, function),) = stubs
             text = re.split(r"^#", text, maxsplit=1, flags=re.MULTILINE)[0].strip()
             try:
                 imports = _imports(code[0])
             except SyntaxError as error:
                 raise AssignmentError(f"{chapter.file}: the first cell: {error}") from error
-            found[name] = Task(name, int(minutes), level, text, stub, imports)
+            found[name] = Task(name, int(minutes), level, text, stub, imports, function)
     unknown = [name for name in exercises if name not in found]
     if unknown:
         raise AssignmentError(
@@ -98,6 +109,8 @@ def _imports(source: str) -> str:
 
 def _needed(chosen: Sequence[Task]) -> list[str]:
     """Of the chapter's imports those of other packages, and of ours what these answers may need."""
+    from ncourse.exercises import find
+
     answers = "\n".join(inspect.getsource(find(task.exercise).reference) for task in chosen)
     lines = []
     for node in ast.parse(chosen[0].imports).body:
@@ -131,6 +144,8 @@ def assignment(
     Raises:
         AssignmentError: for an exercise that the chapter does not have.
     """
+    from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
     chosen = tasks(book, chapter, exercises)
     total = sum(task.points for task in chosen)
     minutes = sum(task.minutes for task in chosen)
@@ -151,7 +166,7 @@ it, imports too. Other cells are yours. Hand in this file."""
     first = "\n".join([*_needed(chosen), f"from ncourse.exercises import {names}"])
     first += "\n\ngraded()" if not solutions else ""
     install = colab_lines(book)
-    cells = [
+    made = [
         new_markdown_cell(title, id="title"),
         new_code_cell(f"{install}\n\n{first}" if install else first, id="imports"),
     ]
@@ -159,16 +174,16 @@ it, imports too. Other cells are yours. Hand in this file."""
         key = task.exercise.replace(".", "-")
         heading = f"## Exercise {task.exercise} · {task.points} points · {task.level}"
         text = re.sub(r"^\*Objective \d\.\*\s*", "", task.text)
-        cells.append(new_markdown_cell(f"{heading}\n\n{text}", id=f"text-{key}"))
-        cells.append(new_code_cell(task.stub, id=f"answer-{key}"))
+        made.append(new_markdown_cell(f"{heading}\n\n{text}", id=f"text-{key}"))
+        made.append(new_code_cell(task.stub, id=f"answer-{key}"))
         if solutions:
-            cells.append(new_code_cell(f'hint("{task.exercise}")', id=f"hint-{key}"))
+            made.append(new_code_cell(f'hint("{task.exercise}")', id=f"hint-{key}"))
     metadata = {
         "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
         "language_info": {"name": "python"},
         METADATA: {"exercises": [task.exercise for task in chosen]},
     }
-    return new_notebook(cells=cells, metadata=metadata)
+    return new_notebook(cells=made, metadata=metadata)
 
 
 def set_by(notebook: NotebookNode) -> list[str]:
@@ -176,12 +191,13 @@ def set_by(notebook: NotebookNode) -> list[str]:
 
     Names that are no exercises are left out: a notebook comes back from a student.
     """
+    from ncourse.exercises import find
+
     entry = notebook.metadata.get(METADATA)
     names = entry.get("exercises") if isinstance(entry, dict) else None
     known = []
     for name in names if isinstance(names, list) else []:
-        try:
-            known.append(find(str(name)).name)
-        except KeyError:
-            continue
+        if isinstance(name, str):
+            with contextlib.suppress(KeyError):
+                known.append(find(name).name)
     return known

@@ -6,11 +6,11 @@ from xml.etree import ElementTree
 import nbformat
 import pytest
 
-from ncourse import book as books
-from ncourse import references
-from ncourse.book import ManifestError, load
+from ncourse.course import manifest as manifests
+from ncourse.course import references
+from ncourse.course.manifest import ManifestError, load
 
-REPOSITORY = Path(__file__).parents[1]
+REPOSITORY = Path(__file__).parents[2]
 
 
 def test_load_reads_everything(course: Path) -> None:
@@ -81,7 +81,7 @@ def test_no_chapters_and_no_manifest(course: Path) -> None:
 
 def test_header_of_a_chapter(course: Path) -> None:
     book = load(course / "book.toml")
-    one, two = (books.header(book, chapter) for chapter in book.chapters)
+    one, two = (manifests.header(book, chapter) for chapter in book.chapters)
     assert two.splitlines() == [
         "# 2. Two",
         "",
@@ -108,25 +108,25 @@ def test_a_paper_may_be_absent_from_arxiv(course: Path) -> None:
     bibliography.write_text(text.replace(",\n  eprint = {2001.00001}", ""))
     book = load(course / "book.toml")
     row = "| Paper | [First 2020](https://doi.org/10.1/1), *On tests* |"
-    assert row in books.header(book, book.chapters[1]).splitlines()
+    assert row in manifests.header(book, book.chapters[1]).splitlines()
 
 
 def test_tables_between_marks(course: Path) -> None:
     book = load(course / "book.toml")
     row = "| 2 | [Two](notebooks/02-two.ipynb) | [First 2020](https://doi.org/10.1/1) | 30 |"
     path = "| **All.** Both. | [1](01-one.ipynb), [2](02-two.ipynb) | 50 min |"
-    assert row in books.contents(book, "notebooks/").splitlines()
-    assert row.replace("notebooks/", "") in books.contents(book).splitlines()
+    assert row in manifests.contents(book, "notebooks/").splitlines()
+    assert row.replace("notebooks/", "") in manifests.contents(book).splitlines()
     readme = "before\n<!-- map -->\nstale\n<!-- /map -->\nafter <!-- paths --> <!-- /paths -->\n"
-    once = books.with_generated(book, readme)
+    once = manifests.with_generated(book, readme)
     assert "stale" not in once
     assert once.startswith("before\n")
     assert path in once.splitlines()
     assert once.endswith("<!-- /paths -->\n")
-    assert books.with_generated(book, once) == once
-    assert books.with_generated(book, "no marks") == "no marks"
+    assert manifests.with_generated(book, once) == once
+    assert manifests.with_generated(book, "no marks") == "no marks"
     with pytest.raises(ManifestError, match="no <!-- /map -->"):
-        books.with_generated(book, "<!-- map -->")
+        manifests.with_generated(book, "<!-- map -->")
 
 
 def test_time_of_a_path_is_that_of_its_chapters(course: Path) -> None:
@@ -135,22 +135,22 @@ def test_time_of_a_path_is_that_of_its_chapters(course: Path) -> None:
     assert path.minutes == 20 + 30
     manifest.write_text(manifest.read_text().replace("minutes = 30", "minutes = 105"))
     book = load(manifest)
-    assert "| 2 h 05 min |" in books.paths_table(book)
+    assert "| 2 h 05 min |" in manifests.paths_table(book)
     manifest.write_text(manifest.read_text().replace("minutes = 105", "minutes = 100"))
-    assert "| 2 h |" in books.paths_table(load(manifest))
+    assert "| 2 h |" in manifests.paths_table(load(manifest))
 
 
 def test_picture_of_the_map_shows_what_needs_what(course: Path) -> None:
     book = load(course / "book.toml")
-    picture = ElementTree.fromstring(books.map_svg(book))
+    picture = ElementTree.fromstring(manifests.map_svg(book))
     words = [text.text for text in picture.iter("{http://www.w3.org/2000/svg}text")]
     assert words == ["1", "One", "Start · 20 min", "2", "Two", "First 2020 · 30 min"]
-    assert books.map_alt(book) == "Map of the course. 2 needs 1."
-    arrows = [line for line in books.map_svg(book).splitlines() if " C " in line]
+    assert manifests.map_alt(book) == "Map of the course. 2 needs 1."
+    arrows = [line for line in manifests.map_svg(book).splitlines() if " C " in line]
     assert len(arrows) == 1
     whole = load(REPOSITORY / "book.toml")
     assert whole.chapter(4).prerequisites == (1, 3)
-    assert "4 needs 3," in books.map_alt(whole)  # 1 follows from 3
+    assert "4 needs 3," in manifests.map_alt(whole)  # 1 follows from 3
 
 
 def test_colab_lines_come_and_go_with_the_repository(course: Path) -> None:
@@ -159,15 +159,15 @@ def test_colab_lines_come_and_go_with_the_repository(course: Path) -> None:
     manifest.write_text(manifest.read_text().replace('repository = ""', 'repository = "me/it"'))
     with_it = load(manifest)
     source = "import torch\n\nprint(1)"
-    assert books.colab_lines(without) == ""
-    assert books.with_colab_lines(without, source) == source
-    colab = books.with_colab_lines(with_it, source)
+    assert manifests.colab_lines(without) == ""
+    assert manifests.with_colab_lines(without, source) == source
+    colab = manifests.with_colab_lines(with_it, source)
     assert "https://github.com/me/it" in colab
     exec(colab.removesuffix(source), {})  # outside Colab this does nothing
     assert Path.cwd() != Path("/content/course/notebooks")
     assert colab.endswith("\n\n" + source)
-    assert books.with_colab_lines(with_it, colab) == colab
-    assert books.with_colab_lines(without, colab) == source
+    assert manifests.with_colab_lines(with_it, colab) == colab
+    assert manifests.with_colab_lines(without, colab) == source
 
 
 def test_the_course_agrees_with_its_manifest() -> None:
@@ -175,19 +175,19 @@ def test_the_course_agrees_with_its_manifest() -> None:
     for chapter in book.chapters:
         notebook = nbformat.read(book.path(chapter), as_version=4)
         hint = f"{chapter.file} differs from book.toml; run `ncourse sync`"
-        assert notebook.cells[0].source == books.header(book, chapter), hint
+        assert notebook.cells[0].source == manifests.header(book, chapter), hint
         for cell in notebook.cells:
             if cell.cell_type == "markdown":
-                assert books.with_generated(book, cell.source) == cell.source, hint
+                assert manifests.with_generated(book, cell.source) == cell.source, hint
                 made = references.with_references(cell.source, book.references, chapter.file)
                 assert made == cell.source, hint
         imports = next(cell for cell in notebook.cells if cell.cell_type == "code").source
-        assert books.with_colab_lines(book, imports) == imports, hint
+        assert manifests.with_colab_lines(book, imports) == imports, hint
     readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
-    assert books.with_generated(book, readme, "notebooks/") == readme, "run `ncourse sync`"
+    assert manifests.with_generated(book, readme, "notebooks/") == readme, "run `ncourse sync`"
     for name in ("picture", "map", "paths"):
         assert f"<!-- {name} -->" in readme
     picture = (book.folder / "assets" / "map.svg").read_text(encoding="utf-8")
-    assert books.map_svg(book) == picture, "run `ncourse sync`"
+    assert manifests.map_svg(book) == picture, "run `ncourse sync`"
     on_disk = {path.name for path in book.folder.glob("*.ipynb")}
     assert on_disk == {chapter.file for chapter in book.chapters}, "a notebook outside book.toml"

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from ncourse import references
-from ncourse.references import CitationError, load, with_references
+from ncourse.course import references
+from ncourse.course.references import CitationError, load, with_references
 
-REPOSITORY = Path(__file__).parents[1]
+REPOSITORY = Path(__file__).parents[2]
 BIBLIOGRAPHY = REPOSITORY / "notebooks" / "references.bib"
 ENTRY = """@article{one2020,
   label = {One 2020},

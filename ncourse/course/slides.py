@@ -23,7 +23,7 @@ from pygments import highlight
 from pygments.formatters import HtmlFormatter
 from pygments.lexers import PythonLexer
 
-from ncourse.book import Book, Chapter
+from ncourse.course.manifest import Book, Chapter
 
 __all__ = ["Slide", "deck", "slides"]
 

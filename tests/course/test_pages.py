@@ -9,12 +9,12 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
-from ncourse import pages
-from ncourse.book import Book, load
 from ncourse.claims import Claim, DataCard, Outcome, Recording
-from ncourse.pages import ClaimsError
+from ncourse.course import pages, sphinx_extension
+from ncourse.course.manifest import Book, load
+from ncourse.course.pages import ClaimsError
 
-REPOSITORY = Path(__file__).parents[1]
+REPOSITORY = Path(__file__).parents[2]
 NOTEBOOKS = REPOSITORY / "notebooks"
 
 
@@ -93,7 +93,7 @@ def recording(name: str, holds: bool, seeds: int) -> Recording:
         "laptop",
         0,
         DataCard(name, 7, 0, 2, ""),
-        (Claim("x < 1 & <b>", holds, {"x": 0.5}, "First", {"y": 2.5}),),
+        (Claim("x < 1 & <b>", holds, {"x": 0.5, "z": 0.123456}, "First", {"y": 2.5}),),
         {"run": table, "run, no weight decay": table},
     )
     return Recording((outcome,) * seeds, "ncourse record first2020", "0.1.0", "2026-01-01")
@@ -117,7 +117,7 @@ def test_recordings_stand_where_a_page_asks_for_them(tmp_path: Path) -> None:
     page = pages.with_recordings(tmp_path, text)
     assert "<!--" not in page
     assert "✗" in page
-    assert "x: 0.5" in page
+    assert "x: 0.5; z: 0.123; control: y: 2.5" in page, "numbers as the claims themselves show them"
     assert "<b>Laptop</b> holds for 3 of 3 seeds on numbers: 7 training samples" in page
     assert page.count("<div") == page.count("</div>") == 1
     assert "| 512 | 0.012 | &lt;a&#124;b&gt; |" in page
@@ -156,8 +156,9 @@ def test_interface_has_every_module_that_a_reader_imports() -> None:
     text = "\n".join(made.values())
     papers = [path.stem for path in (REPOSITORY / "ncourse" / "papers").glob("[a-z]*.py")]
     notebooks = "\n".join(path.read_text(encoding="utf-8") for path in NOTEBOOKS.glob("*.ipynb"))
-    imported = set(re.findall(r"from ncourse\.(\w+) import", notebooks)) - {"papers"}
-    for module in imported | {f"papers.{paper}" for paper in papers}:
+    imported = set(re.findall(r"from ncourse\.([\w.]+) import", notebooks))
+    modules = imported - {"papers", "figures"}  # of these packages, modules are imported
+    for module in modules | {f"papers.{paper}" for paper in papers}:
         assert f".. automodule:: ncourse.{module}\n" in text, module
         assert f"- [`ncourse.{module}`](api-" in made["api"]
 
@@ -187,7 +188,7 @@ def test_docstrings_become_restructured_text() -> None:
         "a = b | c",
         "```",
     ]
-    pages.docstring_to_rst(None, "function", "f", None, None, lines)
+    sphinx_extension.docstring_to_rst(None, "function", "f", None, None, lines)
     text = "\n".join(lines)
     assert text.startswith("One *word* and \\|W\\|^2, `|code|`, x\\_ .\n")
     assert "   * - nc3\n     - \\|W/\\|W\\| - M\\|\\|^2\n" in text

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ncourse import plots
-from ncourse.scrubber import Scrubber
+from ncourse.figures import plots
+from ncourse.figures.scrubber import Scrubber
 
 RUN = {
     "epoch": [1, 2, 4],
@@ -134,7 +134,7 @@ def test_scrubber_takes_two_to_twenty_values(values, message):
 def test_scrubber_needs_alt_text_and_small_frames(monkeypatch):
     with pytest.raises(ValueError, match="no alt text"):
         Scrubber(lambda value: (draw(value)[0], ""), [1, 2], "x")
-    monkeypatch.setattr("ncourse.scrubber.MAX_BYTES", 1000)
+    monkeypatch.setattr("ncourse.figures.scrubber.MAX_BYTES", 1000)
     with pytest.raises(ValueError, match="kB are allowed"):
         Scrubber(draw, [1, 2], "x")
 

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 
 from nbformat import NotebookNode
 
-from ncourse.assignments import Task, tasks
-from ncourse.book import Book, Chapter, CoursePath, read_notebook
+from ncourse.course.assignments import Task, tasks
+from ncourse.course.manifest import Book, Chapter, CoursePath
+from ncourse.course.notebooks import read
 from ncourse.exercises import Exercise, Mistake, check, find
 
 __all__ = ["Plan", "Slot", "chapter_page", "overview", "pages", "plan"]
@@ -67,7 +68,7 @@ def plan(book: Book, chapter: Chapter, minutes: int) -> Plan:
     chosen.sort(key=every.index)
     vote, leave = min(5, minutes // 5), min(10, minutes // 10)
     talk = minutes - vote - leave - sum(task.minutes for task in chosen)
-    notebook = read_notebook(book.path(chapter))
+    notebook = read(book.path(chapter))
     weights = _sections(notebook)
     after: list[str] = []
     shortest = min(SHORTEST, minutes // 10)

@@ -12,7 +12,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from ncourse.plots import png
+from ncourse.figures.plots import png
 
 __all__ = ["Scrubber"]
 

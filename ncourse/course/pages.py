@@ -7,16 +7,16 @@ bibliography, the interface from docstrings. So none of them can say something e
 import html
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from nbformat import NotebookNode
 
-from ncourse.book import Book, Chapter
-from ncourse.claims import CLAIM_MIME, Recording
+from ncourse.claims import CLAIM_MIME, Recording, numbers
+from ncourse.course import PACKAGE
+from ncourse.course.manifest import Book, Chapter
 
-PACKAGE = Path(__file__).parent
 BACK_MATTER = (
     *("teaching", "claims", "notation", "glossary", "refresher"),
     *("your-model", "larger-runs", "beyond-digits", "cost", "data-sets"),
@@ -186,23 +186,19 @@ def _beside(folder: Path, other: str, laptop: str) -> str:
         same = [c for o in here.outcomes for c in o.claims if c.text == made.text]
         about = ""
         if same:
-            first = same[0]
+            first, held = same[0], sum(bool(claim.holds) for claim in same)
             about = (
-                f"<br><small><b>Laptop</b> holds for {sum(c.holds for c in same)} of {len(same)} "
+                f"<br><small><b>Laptop</b> holds for {held} of {len(same)} "
                 f"seeds on {html.escape(str(here.outcomes[0].data))}; the first: "
-                f"{html.escape(_numbers(first.measured))}; "
-                f"control: {html.escape(_numbers(first.control))}</small>"
+                f"{html.escape(numbers(first.measured))}; "
+                f"control: {html.escape(numbers(first.control))}</small>"
             )
         lines += [card.removesuffix("</div>") + about + "</div>", ""]
     return "\n".join(lines)
 
 
-def _numbers(values: Mapping[str, float | int]) -> str:
-    return ", ".join(f"{name}: {value:.4g}" for name, value in values.items())
-
-
 def _curves(folder: Path, name: str, table: str, alt: str) -> str:
-    from ncourse.plots import Picture, collapse_curves, png
+    from ncourse.figures.plots import Picture, collapse_curves, png
     from ncourse.training import History
 
     tables = Recording.load(folder / f"{name}.json").outcomes[0].tables
@@ -247,7 +243,7 @@ INTERFACE = {
         "Data, networks, training",
         ("data", "features", "models", "training", "runs", "ufm", "continual"),
     ),
-    "figures": ("Figures and exercises", ("plots", "scrubber", "exercises")),
+    "figures": ("Figures and exercises", ("figures.plots", "figures.scrubber", "exercises")),
     "papers": (
         "Papers",
         tuple(f"papers.{path.stem}" for path in sorted((PACKAGE / "papers").glob("[a-z]*.py"))),
@@ -289,69 +285,3 @@ def _first_line(module: str) -> str:
     path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
     docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
     return " ".join(docstring.split("\n\n")[0].split())
-
-
-def short_signature(
-    app: Any, what: str, name: str, obj: Any, options: Any, signature: str, returns: str
-) -> tuple[str | None, str | None]:
-    """A signature without the modules of its types (Sphinx: `autodoc-process-signature`)."""
-    short = (text and re.sub(r"~?\b(?:\w+\.)+(?=[A-Z])", "", text) for text in (signature, returns))
-    first, second = (text and text.replace("~", "") for text in short)
-    return first, second
-
-
-_TABLE = re.compile(r"^\s*\|.*\|\s*$")
-
-
-def docstring_to_rst(
-    app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]
-) -> None:
-    """Turn a docstring into what Sphinx reads: our tables are Markdown, our bars are norms.
-
-    Sphinx calls this (`autodoc-process-docstring`) before it reads the sections.
-    """
-    made: list[str] = []
-    rows: list[str] = []
-    fenced = False
-    for line in [*lines, ""]:
-        if line.strip().startswith("```"):
-            fenced = not fenced
-            made += ["", f"{_indent(line)}.. code-block:: python", ""] if fenced else [""]
-        elif fenced:
-            made.append(f"   {line}")
-        elif _TABLE.match(line):
-            rows.append(line)
-        else:
-            made += _list_table(rows)
-            rows = []
-            made.append(line if line.lstrip().startswith((">>>", "...")) else _escaped(line))
-    lines[:] = made
-
-
-def _indent(line: str) -> str:
-    return line[: len(line) - len(line.lstrip())]
-
-
-def _list_table(rows: list[str]) -> list[str]:
-    """A Markdown table (a head, a rule, rows) as reStructuredText."""
-    if not rows:
-        return []
-    space = _indent(rows[0])
-    made = ["", f"{space}.. list-table::", f"{space}   :header-rows: 1", ""]
-    for row in (rows[0], *rows[2:]):
-        cells = row.strip()[1:-1].split(" | ")  # a bar without spaces is part of a formula
-        for index, cell in enumerate(cells):
-            mark = "* -" if index == 0 else "  -"
-            made.append(f"{space}   {mark} {_escaped(cell.strip())}")
-    return [*made, ""]
-
-
-def _escaped(line: str) -> str:
-    """Outside backticks and emphasis, bars, stars and final underscores mean themselves."""
-    parts = re.split(r"(`[^`]*`|(?<!\w)\*[\w -]+\*(?!\w))", line)
-    parts[::2] = (re.sub(r"([|*])|(?<=\w)_(?=\W|$)", _backslash, part) for part in parts[::2])
-    return "".join(parts)
-
-
-def _backslash(match: re.Match[str]) -> str:
-    return "\\" + match[0]

@@ -7,10 +7,10 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from ncourse import slides
-from ncourse.book import Book, Chapter, load
+from ncourse.course import slides
+from ncourse.course.manifest import Book, Chapter, load
 
-REPOSITORY = Path(__file__).parents[1]
+REPOSITORY = Path(__file__).parents[2]
 BOOK = load(REPOSITORY / "book.toml")
 
 

@@ -12,13 +12,13 @@ import pytest
 import torch
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from ncourse import assignments, grading
-from ncourse.assignments import AssignmentError
-from ncourse.book import load
+from ncourse.course import assignments, grading
+from ncourse.course.assignments import AssignmentError
+from ncourse.course.grading import Limits
+from ncourse.course.manifest import load
 from ncourse.exercises import chapter03, check, exercise, find, graded, hint, solution
-from ncourse.grading import Limits
 
-BOOK = load(Path(__file__).parents[1] / "book.toml")
+BOOK = load(Path(__file__).parents[2] / "book.toml")
 THREE = BOOK.chapter(3)
 LIMITS = Limits(seconds=4, megabytes=1500)
 
@@ -307,10 +307,28 @@ def test_exercises_are_those_that_the_assignments_name(tmp_path: Path) -> None:
         grading.asked_for([broken])
 
 
+def test_names_that_are_no_exercises_are_left_out(tmp_path: Path) -> None:
+    for name in (3.2, "3.9", "x", None):
+        metadata = {assignments.METADATA: {"exercises": [name, "3.4"]}}
+        assert assignments.set_by(nbformat.v4.new_notebook(metadata=metadata)) == ["3.4"]
+
+
+def test_cells_that_were_left_as_they_are_start_no_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tasks = assignments.tasks(BOOK, THREE)
+    one = grading.read(hand_in(tmp_path / "a.ipynb", *(task.stub for task in tasks)), tasks)
+    assert set(one.answers) == {task.exercise for task in tasks}
+    grading.without_stubs(one)
+    monkeypatch.setattr(grading, "_Worker", None)
+    grading.grade([one], tasks)
+    assert {result.state for result in one.results.values()} == {"missing"}
+
+
 def test_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from typer.testing import CliRunner
 
-    from ncourse.cli import app
+    from ncourse.course.cli import app
 
     monkeypatch.chdir(BOOK.root)
 
