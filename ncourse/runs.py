@@ -32,7 +32,7 @@ from rich.text import Text
 from ncourse import data, papers
 from ncourse.claims import Outcome
 from ncourse.data import Dataset
-from ncourse.files import replaced, write_whole
+from ncourse.files import write_whole
 from ncourse.tables import Table
 from ncourse.training import History, checkpoints_in, place
 
@@ -283,7 +283,7 @@ def _write(folder: Path, outcome: Outcome) -> None:
     for name, table in names.items():
         table.save(folder / "tables" / f"{name}.csv")
         if {"epoch", *SHOWN} <= set(table):
-            _write_figure(folder / "figures" / f"{name}.png", table)
+            History(table).plot(folder / "figures" / f"{name}.png")
     write_json(
         folder / "claims.json",
         [made.as_dict() | {"verdict": made.verdict} for made in outcome.claims],
@@ -301,13 +301,6 @@ def _unused(name: str, taken: Mapping[str, Any]) -> str:
         number += 1
         free = f"{name}-{number}"
     return free
-
-
-def _write_figure(path: Path, table: Table) -> None:
-    from ncourse.figures.plots import collapse_curves, png
-
-    with replaced(path) as beside:
-        beside.write_bytes(png(collapse_curves({"": History(table)})))
 
 
 def _claims_page(outcome: Outcome) -> str:

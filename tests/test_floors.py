@@ -17,9 +17,6 @@ EXERCISES = [path for path in FILES if path.relative_to(PACKAGE).parts[0] == "ex
 LIBRARY = [path for path in FILES if path not in COURSE and path not in EXERCISES]
 FIGURES = [path for path in LIBRARY if path.relative_to(PACKAGE).parts[0] == "figures"]
 
-MAY_DRAW = {"History.plot", "_write_figure"}
-"""Where the library asks for a figure: a table of a run, and the folder of one."""
-
 
 def name_of(path: Path) -> str:
     return str(path.relative_to(PACKAGE))
@@ -76,9 +73,9 @@ def test_a_paper_stands_alone(path):
 
 
 @pytest.mark.parametrize("path", [p for p in LIBRARY if p not in FIGURES], ids=name_of)
-def test_the_library_draws_only_where_its_users_ask_it_to(path):
+def test_the_library_draws_only_the_history_of_a_run(path):
     drawing = {place for name, place in imported(path) if below(name, "ncourse.figures")}
-    assert drawing <= MAY_DRAW
+    assert drawing <= {"History.plot"}
 
 
 def test_a_plain_install_is_all_that_the_library_needs():

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from ncourse.files import replaced
 from ncourse.tables import Table
 
 __all__ = ["History"]
@@ -60,9 +61,18 @@ class History(Table):
             )
         return cls(table)
 
-    def plot(self) -> Any:
-        """The course's figure of a run, as a matplotlib figure (needs `ncourse[course]`)."""
-        # The one import upwards: a method on the table is where its users look for the figure.
-        from ncourse.figures.plots import collapse_curves
+    def plot(self, path: str | Path | None = None) -> Any:
+        """The course's figure of a run, as a matplotlib figure (needs `ncourse[course]`).
 
-        return collapse_curves({"": self})
+        Args:
+            path: write it there as a PNG, in one step, and return the path.
+        """
+        # The one import upwards: a method on the table is where its users look for the figure.
+        from ncourse.figures.plots import collapse_curves, png
+
+        figure = collapse_curves({"": self})
+        if path is None:
+            return figure
+        with replaced(path) as beside:
+            beside.write_bytes(png(figure))
+        return Path(path)
