@@ -52,14 +52,14 @@ class History(Table):
         Raises:
             ValueError: if the file is no such table or not whole, naming it.
         """
-        table = Table.load(path)
-        words = [name for name, values in table.items() if any(isinstance(v, str) for v in values)]
-        if not all(type(epoch) is int for epoch in table.columns.get("epoch", [None])) or words:
+        history = super().load(path)
+        whole = all(type(epoch) is int for epoch in history.columns.get("epoch", [None]))
+        if not whole or any(isinstance(v, str) for c in history.columns.values() for v in c):
             raise ValueError(
                 f"{path} is not a history: expected a CSV table of numbers with whole ones in a "
-                f"column 'epoch'; it has {', '.join(table)}"
+                f"column 'epoch'; it has {', '.join(history)}"
             )
-        return cls(table)
+        return history
 
     def plot(self, path: str | Path | None = None) -> Any:
         """The course's figure of a run, as a matplotlib figure (needs `ncourse[course]`).
