@@ -33,6 +33,7 @@ from ncourse.course.manifest import ManifestError
 from ncourse.data import gaussian_mixture
 from ncourse.models import MLP
 from ncourse.papers import papyan2020
+from ncourse.tables import Table
 from ncourse.training import History, fit
 from ncourse.training.checkpoints import _Checkpoint
 
@@ -146,7 +147,8 @@ def sprung(tmp_path: Path) -> Iterator[Path]:
 
 CLAIM = Claim("1 < 2", True, {"one": 1.0}, "This course", {"two": 2.0}, data="d")
 CARD = DataCard("clouds", 12, 6, 3, "abc")
-OUTCOME = Outcome("p", "laptop", 0, CARD, (CLAIM,), {"run": {"epoch": [1, 2], "nc1": [1.5, 0.1]}})
+RUN = Table({"epoch": [1, 2], "nc1": [1.5, 0.1]})
+OUTCOME = Outcome("p", "laptop", 0, CARD, (CLAIM,), {"run": RUN})
 
 
 @same_folder
@@ -412,7 +414,10 @@ def test_a_checkpoint_that_says_something_else(
 
 
 def experiment(scale: str, *, seed: int, data: Any) -> Outcome:
-    return Outcome("papyan2020", scale, seed, CARD, (CLAIM,), {"h": train().columns})
+    return Outcome("papyan2020", scale, seed, CARD, (CLAIM,), {"h": train()})
+
+
+experiment.paper = papyan2020.experiment.paper  # type: ignore[attr-defined]
 
 
 def command(*words: str) -> tuple[int, str]:

@@ -25,6 +25,7 @@ from ncourse.course import cli
 from ncourse.data import digits, gaussian_mixture
 from ncourse.models import MLP, Classifier
 from ncourse.papers import ammar2024, galanti2021, han2022, hui2022, papyan2020
+from ncourse.tables import Table
 from ncourse.training import Place, checkpoints_in, fit
 
 WORKER = Path(__file__).with_name("run_worker.py")
@@ -185,6 +186,7 @@ def test_what_does_not_train_through_fit_starts_again_and_says_so(run, monkeypat
     def experiment(scale: str, *, seed: int, data: object) -> Outcome:
         raise ValueError("on purpose")
 
+    experiment.paper = hong2024.experiment.paper
     monkeypatch.setattr(hong2024, "experiment", experiment)
     assert "does not train through `fit`: if interrupted it will start again" in run(
         "hong2024"
@@ -197,7 +199,8 @@ def test_what_does_not_train_through_fit_starts_again_and_says_so(run, monkeypat
 
 def test_tables_whose_names_become_the_same_file_are_both_kept(tmp_path):
     card = DIGITS.card
-    tables = {"λ = 1": {"x": [1.5, None]}, "λ: 1": {"x": ["a, b"]}, "λ/1": {"x": []}}
+    columns = {"λ = 1": {"x": [1.5, None]}, "λ: 1": {"x": ["a, b"]}, "λ/1": {"x": []}}
+    tables = {name: Table(kept) for name, kept in columns.items()}
     (tmp_path / "checkpoints").mkdir()
     runs._write(tmp_path, Outcome("none", "laptop", 0, card, (), tables))
     found = {path.name: path.read_text() for path in (tmp_path / "tables").iterdir()}

@@ -231,6 +231,7 @@ def test_record_takes_data_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         assert data is not None
         return Outcome("zhu2021", scale, seed, data.card, ())
 
+    experiment.paper = zhu2021.experiment.paper  # type: ignore[attr-defined]
     monkeypatch.setattr(zhu2021, "experiment", experiment)
     out = tmp_path / "r.json"
     words = ["record", "zhu2021", str(out), "--seed", "1", "--data"]
@@ -254,6 +255,7 @@ def test_record_writes_the_command_and_the_scale(
             raise ValueError("scale 'paper' is not built")
         return Outcome("zhu2021", scale, seed, DataCard("none", 0, 0, 2, ""), ())
 
+    experiment.paper = zhu2021.experiment.paper  # type: ignore[attr-defined]
     monkeypatch.setattr(zhu2021, "experiment", experiment)
     out = tmp_path / "r.json"
     seeds = ["--seed", "1", "--seed", "2"]

@@ -13,6 +13,7 @@ from ncourse.claims import Claim, DataCard, Outcome, Recording
 from ncourse.course import pages, sphinx_extension
 from ncourse.course.manifest import Book, load
 from ncourse.course.pages import ClaimsError
+from ncourse.tables import Table
 
 REPOSITORY = Path(__file__).parents[2]
 NOTEBOOKS = REPOSITORY / "notebooks"
@@ -87,7 +88,8 @@ def test_chapters_of_the_course_owe_nothing() -> None:
 
 
 def recording(name: str, holds: bool, seeds: int) -> Recording:
-    table = {"epoch": [1, 2], **{key: [2.0, 1.0] for key in NC}, "train_error": [0.5, 0.0]}
+    columns = {key: [2.0, 1.0] for key in NC}
+    table = Table({"epoch": [1, 2], **columns, "train_error": [0.5, 0.0]})
     outcome = Outcome(
         "first2020",
         "laptop",
