@@ -11,10 +11,12 @@ import contextlib
 import copy
 import hashlib
 import json
+import math
 import os
 import re
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -124,14 +126,16 @@ def _files_of(name: str) -> Iterator[Path]:
 def execute(book: Book, chapters: Sequence[Chapter], console: Console) -> list[NotebookNode]:
     """The chapters' notebooks with fresh outputs, running those whose outputs are not up to date.
 
-    Two run at a time, each kernel on one thread and in the notebooks' folder. All of them get
-    their turn; then a `NotebookError` names each one that failed. What succeeded is kept.
+    Two run at a time, each kernel on one thread and in the notebooks' folder; those that took
+    longest the last time start first, so that none runs alone at the end. All of them get their
+    turn; then a `NotebookError` names each one that failed. What succeeded is kept.
     """
     sources = [read(book.path(chapter)) for chapter in chapters]
     keys = [execution_key(book, *pair) for pair in zip(chapters, sources, strict=True)]
     kept = [_kept_run(book, *job) for job in zip(chapters, sources, keys, strict=True)]
     stale = [index for index, run in enumerate(kept) if run is None]
     if stale:
+        stale.sort(key=lambda index: -_last_seconds(book, chapters[index]))
         failures = asyncio.run(
             _run_all(book, [(chapters[i], sources[i], keys[i]) for i in stale], console)
         )
@@ -188,6 +192,16 @@ def _kept_run(
     return run if run.metadata.get("ncourse_key") == key and cells == others else None
 
 
+def _last_seconds(book: Book, chapter: Chapter) -> float:
+    """How long the last run that is kept took, whatever has changed since; infinity if unknown."""
+    path = _kept_run_path(book, chapter)
+    try:
+        seconds = read(path).metadata.get("ncourse_seconds") if path.is_file() else None
+    except UnreadableNotebook:
+        seconds = None
+    return seconds if type(seconds) is float else math.inf
+
+
 async def _run_all(
     book: Book, jobs: Sequence[tuple[Chapter, NotebookNode, str]], console: Console
 ) -> list[str]:
@@ -207,13 +221,16 @@ async def _run_all(
             task = progress.add_task(chapter.file, total=cells, start=False)
             async with turns:
                 progress.start_task(task)
+                start = time.monotonic()
                 notebook = copy.deepcopy(source)
                 failure = await _run(
                     notebook, chapter.file, book.folder, lambda: progress.advance(task)
                 )
+                seconds = time.monotonic() - start
                 progress.stop_task(task)
             if failure is None:
                 notebook.metadata["ncourse_key"] = key
+                notebook.metadata["ncourse_seconds"] = round(seconds, 1)
                 write(notebook, _kept_run_path(book, chapter))
             return failure
 

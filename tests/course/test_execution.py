@@ -96,6 +96,27 @@ def test_only_what_depends_on_a_change_runs_again(
     assert one.cells[-1].outputs[0].text == "42\nnew\n"
 
 
+def test_what_took_longest_the_last_time_starts_first(
+    book: Book, package: Path, console: Console, runs: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(execution, "NOTEBOOKS_AT_ONCE", 1)
+    execution.execute(book, book.chapters, console)
+    assert runs == ["01-one.ipynb", "02-two.ipynb"], "those of which nothing is known"
+    for chapter, seconds in zip(book.chapters, (1.0, 2.0), strict=True):
+        path = execution._kept_run_path(book, chapter)
+        kept = read(path)
+        assert 0 < kept.metadata.ncourse_seconds < 60
+        kept.metadata.ncourse_seconds = seconds
+        write(kept, path)
+    runs.clear()
+    (package / "__init__.py").write_text("x = 1\n")
+    one, _ = execution.execute(book, book.chapters, console)
+    assert runs == ["02-two.ipynb", "01-one.ipynb"]
+    assert one.cells[-1].outputs[0].text == "42\n", "and each has its own outputs"
+    execution._kept_run_path(book, book.chapters[0]).write_text("{")
+    assert execution._last_seconds(book, book.chapters[0]) == float("inf")
+
+
 def test_the_kernel_has_one_thread_and_the_notebooks_folder(
     book: Book, console: Console, save: Save, monkeypatch: pytest.MonkeyPatch
 ) -> None:

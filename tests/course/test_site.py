@@ -97,7 +97,8 @@ def linked(book: Book, monkeypatch: pytest.MonkeyPatch) -> Book:
     monkeypatch.delenv("CI", raising=False)
     words = "```{index} letters\n```\n\nA letter is small.\n"
     (book.folder / "notation.md").write_text(f"# Notation\n\n(there)=\n## Letters\n\n{words}")
-    _replace(book.folder / "index.md", "# Small\n", "# Small\n\nSee [letters](#there), or not.\n")
+    (book.folder / "glossary.md").write_text("# Glossary\n\nSee [letters](#there).\n")
+    _replace(book.folder / "index.md", "# Small\n", "# Small\n\nOr not.\n")
     return book
 
 
@@ -105,13 +106,13 @@ def test_where_words_have_changed_the_other_pages_stay(linked: Book, console: Co
     site.build(linked, console)
     before = _written(linked)
     _replace(linked.folder / "01-one.ipynb", "Where $a", "Here $a")
-    _replace(linked.folder / "index.md", "or not", "or both")
+    _replace(linked.folder / "index.md", "Or not", "Or both")
     site.build(linked, console)
     after, made = _written(linked), _site(linked)
     same = {page for page in before if after[page] == before[page]}
-    assert {"02-two", "claims", "notation", "references"} <= same
+    assert {"02-two", "claims", "glossary", "notation", "references"} <= same
     assert b"Here" in made["01-one.html"]
-    assert b"or both" in made["index.html"]
+    assert b"Or both" in made["index.html"]
     # The same site, byte for byte, as one from nothing, which no whole site leads to.
     (linked.root / "_build" / "site.json").unlink()
     site.build(linked, console)
@@ -130,7 +131,7 @@ def test_what_reaches_beyond_a_page_is_built_from_nothing(
     whole = _site(linked)
     page = linked.folder / "notation.md"
     _replace(page, "(there)=", "(here)=")  # the page that this breaks has not changed
-    with pytest.raises(site.SiteError, match=r"index\.md:.*there"):
+    with pytest.raises(site.SiteError, match=r"glossary\.md:.*there"):
         site.build(linked, console)
     _replace(page, "(here)=", "(there)=")
     _replace(page, "A letter is small", "[A letter](nowhere.md) is small")
