@@ -348,13 +348,14 @@ class Outcome:
         }
 
     def __str__(self) -> str:
-        judged = [made for made in self.claims if made.holds is not None]
-        others = len(self.claims) - len(judged)
+        judged = [made.holds for made in self.claims if made.holds is not None]
+        reported = len(self.claims) - len(judged)
+        said = f"{sum(judged)} of {len(judged)} claims hold"
+        if reported:
+            said = f"{said}, {reported} reported" if judged else f"{reported} claims reported"
         return (
             f"{self.experiment}, scale {self.scale}, seed {self.seed}, on {self.data.name} "
-            f"({self.data.num_train} training samples, {self.data.num_classes} classes): "
-            f"{sum(bool(made.holds) for made in judged)} of {len(judged)} claims hold"
-            + (f", {others} reported" if others else "")
+            f"({self.data.num_train} training samples, {self.data.num_classes} classes): {said}"
         )
 
 

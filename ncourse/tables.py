@@ -34,7 +34,7 @@ class Table(Mapping[str, Any]):
     ([0.5, 0.25], {'run': 'b', 'nc1': 0.25})
     """
 
-    columns: Mapping[str, list[Any]]
+    columns: Mapping[str, Any]
 
     kind: ClassVar[str] = "table"
     """What an error calls it."""

@@ -161,7 +161,7 @@ def test_an_outcome(tmp_path: Path, source: st.DataObject) -> None:
     if found is not None:
         assert repr(Outcome.load(found.save(tmp_path / "again.json"))) == repr(found)
         assert SCRIPT not in found._repr_mimebundle_()["text/html"]
-        assert str(found.reported())
+        assert str(found.elsewhere())
 
 
 @same_folder

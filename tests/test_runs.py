@@ -83,7 +83,7 @@ def test_a_run_folder_holds_what_was_asked_and_what_was_found(run, tmp_path):
     assert len(lines) == measured
     assert lines[0].startswith("network 1  epoch 1/10  train error 0.")
     assert all(f"{name} " in lines[0] for name in ("NC1", "NC2", "NC3", "NC4"))
-    assert "0 of 9 claims hold" in result.stdout
+    assert "9 claims reported" in result.stdout
 
 
 def test_on_a_terminal_one_line_changes():

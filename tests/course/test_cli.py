@@ -276,4 +276,4 @@ def test_record_writes_the_command_and_the_scale(
     assert not (tmp_path / "x.json").exists()
     result = CliRunner().invoke(cli.app, ["record", "nobody1999", str(out), "--seed", "1"])
     assert result.exit_code == 1
-    assert "no ncourse.papers.nobody1999" in result.stderr
+    assert "there is no paper 'nobody1999'; there are ammar2024," in result.stderr
