@@ -9,10 +9,12 @@ import nbformat
 import pytest
 from hypothesis import settings
 
-# Property tests: the same examples at every run, or many new ones when asked for a night's work.
-settings.register_profile("ci", max_examples=40, derandomize=True, deadline=None, database=None)
+# Property tests: a share of the same examples at every run, all of them with `ncourse test --slow`,
+# many new ones when asked for a night's work.
+settings.register_profile("share", max_examples=10, derandomize=True, deadline=None, database=None)
+settings.register_profile("whole", settings.get_profile("share"), max_examples=40)
 settings.register_profile("long", max_examples=5000, deadline=None, database=None)
-settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "share"))
 
 MANIFEST = """
 [book]

@@ -80,6 +80,7 @@ def short_course(course: Path) -> Path:
     return course
 
 
+@pytest.mark.slow
 def test_a_killed_build_is_never_taken_for_a_whole_one(short_course: Path) -> None:
     built = short_course / "_build"
 
@@ -99,6 +100,7 @@ def test_a_killed_build_is_never_taken_for_a_whole_one(short_course: Path) -> No
     assert list(built.glob("new-*")) == []
 
 
+@pytest.mark.slow
 def test_a_killed_build_of_other_words_leaves_the_old_site_or_the_new(
     short_course: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -128,6 +130,7 @@ def test_a_killed_build_of_other_words_leaves_the_old_site_or_the_new(
     assert list(built.glob("new-*")) == []
 
 
+@pytest.mark.slow
 def test_killed_outputs_leave_the_old_notebook_or_the_new(short_course: Path) -> None:
     path = short_course / "notebooks" / "01-one.ipynb"
     old = path.read_bytes()
@@ -146,6 +149,7 @@ def test_killed_outputs_leave_the_old_notebook_or_the_new(short_course: Path) ->
     assert len(set(new)) == 1
 
 
+@pytest.mark.slow
 def test_a_killed_grade_leaves_no_grades_or_all(tmp_path: Path) -> None:
     folder = tmp_path / "submissions"
     folder.mkdir()
@@ -268,6 +272,7 @@ def can_mount() -> bool:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not can_mount(), reason="this user may not mount a file system of their own")
 @pytest.mark.parametrize("kind", MOUNTS)
 def test_a_real_disk_that_is_full_or_read_only(tmp_path: Path, kind: str) -> None:

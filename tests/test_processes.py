@@ -66,7 +66,7 @@ def test_two_processes_train_as_one(undisturbed):
     check(undisturbed, processes=2, cases=5)
 
 
-@pytest.mark.skipif("FAULTS" not in os.environ, reason="takes 20 s; FAULTS=20 asks for it")
+@pytest.mark.slow
 def test_a_process_without_samples_takes_part(tmp_path):
     result = torchrun(3, str(TRAIN), str(tmp_path), "batches smaller than the processes")
     assert result.returncode == 0, result.stderr[-3000:]
@@ -76,13 +76,14 @@ def test_a_process_without_samples_takes_part(tmp_path):
 FAULTS = [("1 kill 33", "Signal 9 (SIGKILL)"), ("1 raise 40", "on purpose")]
 
 
+@pytest.mark.slow
 def test_when_one_of_two_processes_ends_so_does_the_other_and_the_run_goes_on(
     undisturbed, tmp_path
 ):
     """Process 1 is killed, or raises an error; the end is that of two undisturbed processes."""
     command = [str(RUN), "run", "papyan2020", "--data", "digits", "--resume", "--out"]
     folder = tmp_path / "half"
-    for fault, message in FAULTS if "FAULTS" in os.environ else FAULTS[:1]:
+    for fault, message in FAULTS:
         began = time.monotonic()
         result = torchrun(2, *command, str(folder), FAULT=fault)
         assert time.monotonic() - began < 60

@@ -348,6 +348,7 @@ def start(*words: str, **environment: str) -> subprocess.Popen:
     )
 
 
+@pytest.mark.slow
 def test_a_killed_run_ends_as_an_undisturbed_one(run, tmp_path, monkeypatch):
     monkeypatch.setitem(runs.DATA, "digits", digits)
     threads = torch.get_num_threads()

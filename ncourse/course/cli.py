@@ -381,28 +381,46 @@ def sync() -> None:
     raise typer.Exit(1 if changed else 0)
 
 
-@app.command()
-def test() -> None:
-    """Test the package, the notebooks, and the built site in a browser."""
+@app.command("test")
+def run_tests(
+    slow: Annotated[
+        bool, typer.Option("--slow", help="Also those that kill commands or try many inputs.")
+    ] = False,
+) -> None:
+    """Test the style, the package, the notebooks, and the built site in a browser.
+
+    Notebooks run once, in the third stage; the site is built from the outputs stored in them.
+    """
     book = _book()
-    pytest = [sys.executable, "-m", "pytest"]
+    python = [sys.executable, "-m"]
     two = ["-n", "2"]
     notebooks = ["--nbval-lax", "--nbval-current-env", "--nbval-cell-timeout=600"]
     # One worker a notebook: a notebook's cells share a kernel.
     one_worker_each = [*two, "--dist", "loadfile"]
+    package = "not browser and not bench" + ("" if slow else " and not slow")
     stages = {
-        "package": [*pytest, *two, "-rs", "-m", "not browser and not bench"],
-        "notebooks": [*pytest, *notebooks, *one_worker_each, book.src],
-        "site": [sys.executable, "-m", "ncourse.course.cli", "build"],
-        "browser": [*pytest, *two, "-m", "browser", "-rs", "tests/site"],
+        "style": [
+            [*python, "ruff", "check", "--quiet"],
+            [*python, "ruff", "format", "--check", "--quiet"],
+            [*python, "mypy"],
+        ],
+        "package": [[*python, "pytest", *two, "-rs", "-m", package]],
+        "notebooks": [[*python, "pytest", *notebooks, *one_worker_each, book.src]],
+        "site": [[*python, "ncourse.course.cli", "build", "--stored"]],
+        "browser": [[*python, "pytest", *two, "-m", "browser", "-rs", "tests/site"]],
     }
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    examples = {"HYPOTHESIS_PROFILE": "whole"} if slow else {}
+    environment = {**examples, **os.environ, "OMP_NUM_THREADS": "1"}
     table = Table("Stage", "Result", "Time")
     failed = False
-    for stage, command in stages.items():
+    for stage, commands in stages.items():
         console.rule(stage)
         start = time.perf_counter()
-        code = subprocess.run(command, cwd=book.root, env=environment).returncode
+        codes = [
+            subprocess.run(command, cwd=book.root, env=environment).returncode
+            for command in commands
+        ]
+        code = max(codes, key=abs)
         failed |= code != 0
         result = "[green]passed[/]" if code == 0 else f"[red]failed[/] (exit code {code})"
         table.add_row(stage, result, f"{time.perf_counter() - start:.0f} s")

@@ -157,7 +157,15 @@ def test_test_runs_every_stage_and_fails_if_one_does(
     lines = [" ".join(command) for command, _ in commands]
     for line, words in zip(
         lines,
-        ("not browser", "--nbval-current-env --dist loadfile notebooks", "build", "tests/site"),
+        (
+            *(
+                "ruff check",
+                "ruff format --check",
+                "mypy",
+                "not browser and not bench and not slow",
+            ),
+            *("--nbval-current-env --dist loadfile notebooks", "build --stored", "tests/site"),
+        ),
         strict=True,
     ):
         assert all(word in line for word in words.split(" ")), line
@@ -166,10 +174,18 @@ def test_test_runs_every_stage_and_fails_if_one_does(
         assert options["env"]["OMP_NUM_THREADS"] == "1"
     summary = result.stdout.splitlines()
     for stage, outcome in (
-        *(("package", "passed"), ("notebooks", "failed (exit code 5)")),
+        *(("style", "passed"), ("package", "passed"), ("notebooks", "failed (exit code 5)")),
         *(("site", "passed"), ("browser", "passed")),
     ):
         assert any(stage in line and outcome in line for line in summary), stage
+
+
+def test_slow_tests_are_asked_for(
+    run: Callable[..., Result], commands: list[tuple[list[str], dict[str, Any]]]
+) -> None:
+    run("test", "--slow")
+    (package,) = (command for command, _ in commands if "not browser and not bench" in command)
+    assert "pytest" in package
 
 
 def test_doctor_prints_a_block_to_paste(run: Callable[..., Result]) -> None:
