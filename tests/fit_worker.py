@@ -80,7 +80,7 @@ def main(folder: Path, cases: list[str]) -> None:
             "weights": max((weights[n] - expected[n]).abs().max().item() for n in expected),
             "history": max(abs(history[name] - whole[name]).max() for name in history.columns),
             "moved": max(weights[n].std().item() for n in weights if weights[n].numel() > 1),
-            "rows": len(history),
+            "rows": len(history["epoch"]),
         }
     seen: list[list[int]] = []
     passes = []

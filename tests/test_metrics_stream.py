@@ -275,7 +275,9 @@ def test_logits_for_some_batches_only():
 # In several processes -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("starts", [[0, 640, 700], [0, 31, 31, 700]])
+@pytest.mark.parametrize(
+    "starts", [[0, 640, 700], pytest.param([0, 31, 31, 700], marks=pytest.mark.slow)]
+)
 def test_processes_with_uneven_shards_equal_one(tmp_path: Path, starts):
     """Two processes with 640 and 60 samples; three, of which one sees none."""
     features, labels, classifier = _cloud(spread=1e-3, offset=5)

@@ -238,7 +238,10 @@ def references_page(book: Book) -> str:
 # --- the interface of the package ---------------------------------------------------------------
 
 INTERFACE = {
-    "geometry": ("Geometry and measurement", ("simplex", "metrics", "claims")),
+    "geometry": (
+        "Geometry and measurement",
+        ("simplex", "metrics", "tables", "comparisons", "claims"),
+    ),
     "training": (
         "Data, networks, training",
         ("data", "features", "models", "training", "runs", "ufm", "continual"),
@@ -246,7 +249,10 @@ INTERFACE = {
     "figures": ("Figures and exercises", ("figures.plots", "figures.scrubber", "exercises")),
     "papers": (
         "Papers",
-        tuple(f"papers.{path.stem}" for path in sorted((PACKAGE / "papers").glob("[a-z]*.py"))),
+        (
+            "papers",
+            *(f"papers.{path.stem}" for path in sorted((PACKAGE / "papers").glob("[a-z]*.py"))),
+        ),
     ),
 }
 """Name of a page -> its title and its modules."""

@@ -48,8 +48,8 @@ class Paper:
         scales: name -> how long it takes, in words.
         refused: scales that are not built -> what is known and unknown of them.
         data: makes the experiment's own data set, of a scale and a seed.
-        needs: what any data set must have, by name: "classes", and of each class "training samples"
-            and "test samples".
+        needs: what any data set must have, by name: first "classes", then of each class "training
+            samples" and "test samples".
         resumable: whether all its networks are trained through `ncourse.training.fit`, so that a
             run that was killed goes on where it was.
         prepare: what becomes of the caller's own data, with a seed, before it is run on.
@@ -88,8 +88,8 @@ class Paper:
                 where = "" if name == "classes" else " of each class"
                 found = "" if name == "classes" else " of one"
                 raise ValueError(
-                    f"{self.name} needs at least {least} {name}{where}; {dataset.name} has "
-                    f"{has[name]}{found}"
+                    f"{self.name} needs at least {_counted(least, name)}{where}; {dataset.name} "
+                    f"has {has[name]}{found}"
                 )
 
     def outcome(self, tables: Mapping[str, Table], asked: Asked, card: DataCard) -> Outcome:
@@ -97,6 +97,10 @@ class Paper:
         found = self.judge(tables, asked.scale, card)
         made = Outcome(self.name, asked.scale, asked.seed, card, found, tables)
         return made.elsewhere() if asked.own_data else made
+
+
+def _counted(number: int, things: str) -> str:
+    return f"{number} {things.removesuffix('s') if number == 1 else things}"
 
 
 def _least(labels: Any, num_classes: int) -> int:
@@ -177,11 +181,9 @@ def declared(
 def _arguments(paper: Paper) -> str:
     """What the docstrings of all experiments say."""
     scales = ", or ".join(f'"{name}" ({about})' for name, about in paper.scales.items())
-    needs = " and ".join(
-        f"{least} {name}" + ("" if name == "classes" else " of each class")
-        for name, least in paper.needs.items()
-    )
-    asks = f", with at least {needs}" if needs else ""
+    named = [_counted(least, name) for name, least in paper.needs.items()]
+    asks = f", with at least {named[0]}" if named else ""
+    asks += f", and of each {' and '.join(named[1:])}" if named[1:] else ""
     return f"""    Args:
         scale: {scales}.
         seed: of everything random.

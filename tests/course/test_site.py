@@ -124,6 +124,7 @@ def test_where_words_have_changed_the_other_pages_stay(linked: Book, console: Co
     assert b"/* blue */" in _site(linked)["slides/01-one.html"]
 
 
+@pytest.mark.slow
 def test_what_reaches_beyond_a_page_is_built_from_nothing(
     linked: Book, console: Console, monkeypatch: pytest.MonkeyPatch
 ) -> None:
