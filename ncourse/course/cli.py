@@ -86,6 +86,12 @@ def list_chapters() -> None:
         for chapter in part.chapters:
             papers = ", ".join(paper.label for paper in chapter.papers)
             table.add_row(str(chapter.number), chapter.title, papers, str(chapter.minutes))
+    table.add_section()
+    for chapter in book.drafts:
+        papers = ", ".join(paper.label for paper in chapter.papers)
+        state = "draft" if book.path(chapter).is_file() else "draft, no notebook yet"
+        title = f"{chapter.title} ({state})"
+        table.add_row(str(chapter.number), title, papers, str(chapter.minutes))
     console.print(table)
 
 
