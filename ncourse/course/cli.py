@@ -372,6 +372,27 @@ def progress(
 
 
 @app.command()
+def new(
+    number: Annotated[int, typer.Argument(metavar="NN", help="The chapter's number.")],
+    slug: Annotated[str, typer.Argument(help="Of its file, e.g. watching-collapse.")],
+    paper: Annotated[str, typer.Argument(help="First author and year, e.g. papyan2020.")],
+) -> None:
+    """Lay the stubs of a whole chapter, a draft that no reader sees (for those who write one)."""
+    from ncourse.course.new import NewChapterError, lay, next_steps
+
+    book = _book()
+    try:
+        written = lay(book, number, slug, paper)
+    except (NewChapterError, ManifestError) as error:
+        raise _fail(str(error)) from None
+    for path in written:
+        console.print(f"wrote {path.relative_to(book.root)}", highlight=False, soft_wrap=True)
+    console.print("\nNext, in this order:")
+    for index, step in enumerate(next_steps(_book().chapter(number)), start=1):
+        console.print(f"{index}. {step}", highlight=False, markup=False, soft_wrap=True)
+
+
+@app.command()
 def sync() -> None:
     """Bring headers, references, tables and the map in line with `book.toml` and the `.bib`."""
     from ncourse.course.sync import sync as bring_in_line
