@@ -14,7 +14,6 @@ from ncourse.course.pages import claims_of, missing_claims
 
 COURSE = manifest.load(Path(__file__).parent.parent / "book.toml")
 FOLDER = COURSE.root / COURSE.src
-CHAPTERS = [chapter for part in COURSE.parts for chapter in part.chapters]
 ENDING = [
     "Exercises",
     "The main result, on data",
@@ -28,7 +27,7 @@ SHORT_ENDING = ["Quiz", "Summary", "References"]  # of chapter 0, a tour without
 OPTION = re.compile(r"<details><summary>(.+?)</summary>\n\n(.+?)\n\n</details>", re.DOTALL)
 EXERCISE = re.compile(r"^### Exercise (\d+\.\d+) · \d+ min · (?:●○○|●●○|●●●)$", re.MULTILINE)
 
-pytestmark = pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda c: c.stem)
+pytestmark = pytest.mark.parametrize("chapter", COURSE.with_drafts, ids=lambda c: c.stem)
 
 
 @pytest.fixture
@@ -51,8 +50,11 @@ def sections(notebook):
     return dict(zip(parts[1::2], parts[2::2], strict=True))
 
 
-def outputs(notebook):
-    return [output for cell in code(notebook) for output in cell.outputs]
+def outputs(chapter, notebook):
+    found = [output for cell in code(notebook) for output in cell.outputs]
+    if chapter.draft and not found:
+        pytest.skip(f"{chapter.file} is a draft that `ncourse outputs` has not run yet")
+    return found
 
 
 def test_first_cell_is_made_from_the_manifest(chapter, notebook):
@@ -180,8 +182,8 @@ def test_links_lead_somewhere(chapter, notebook):
 
 def test_stored_outputs_are_clean(chapter, notebook):
     assert (FOLDER / chapter.file).stat().st_size <= 1_000_000
-    assert outputs(notebook), "no stored outputs: run `make outputs`"
-    for output in outputs(notebook):
+    assert outputs(chapter, notebook), "no stored outputs: run `make outputs`"
+    for output in outputs(chapter, notebook):
         assert output.output_type != "error"
         assert output.get("name") != "stderr", output
         text = str(output)
@@ -192,7 +194,7 @@ def test_stored_outputs_are_clean(chapter, notebook):
 
 def test_every_picture_has_alt_text_and_no_request_leaves(chapter, notebook):
     pictures = 0
-    for output in outputs(notebook):
+    for output in outputs(chapter, notebook):
         data = output.get("data", {})
         assert "image/png" not in data, "show figures with plots.show(figure, alt)"
         html = "".join(data.get("text/html", ""))
@@ -205,7 +207,7 @@ def test_every_picture_has_alt_text_and_no_request_leaves(chapter, notebook):
 
 
 def test_there_is_a_scrubber_and_its_frames_fit(chapter, notebook):
-    bundles = [output.get("data", {}) for output in outputs(notebook)]
+    bundles = [output.get("data", {}) for output in outputs(chapter, notebook)]
     scrubbers = [data["text/html"] for data in bundles if "nc-scrubber" in str(data)]
     assert scrubbers
     for html in scrubbers:
@@ -213,7 +215,8 @@ def test_there_is_a_scrubber_and_its_frames_fit(chapter, notebook):
 
 
 def test_stored_claims_all_hold_and_each_has_a_control(chapter, notebook):
+    assert outputs(chapter, notebook)
     claims = claims_of(notebook)
-    assert len(claims) >= (1 if chapter.number == 0 else 3)
+    assert len(claims) >= (1 if chapter.number == 0 or chapter.draft else 3)
     assert all(claim["holds"] for claim in claims)
     assert missing_claims(chapter, notebook) == []

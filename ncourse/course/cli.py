@@ -86,6 +86,12 @@ def list_chapters() -> None:
         for chapter in part.chapters:
             papers = ", ".join(paper.label for paper in chapter.papers)
             table.add_row(str(chapter.number), chapter.title, papers, str(chapter.minutes))
+    table.add_section()
+    for chapter in book.drafts:
+        papers = ", ".join(paper.label for paper in chapter.papers)
+        state = "draft" if book.path(chapter).is_file() else "draft, no notebook yet"
+        title = f"{chapter.title} ({state})"
+        table.add_row(str(chapter.number), title, papers, str(chapter.minutes))
     console.print(table)
 
 
@@ -363,6 +369,27 @@ def progress(
         )
     console.print(table)
     console.print("✓ solved   ✗ not yet   ○ not attempted")
+
+
+@app.command()
+def new(
+    number: Annotated[int, typer.Argument(metavar="NN", help="The chapter's number.")],
+    slug: Annotated[str, typer.Argument(help="Of its file, e.g. watching-collapse.")],
+    paper: Annotated[str, typer.Argument(help="First author and year, e.g. papyan2020.")],
+) -> None:
+    """Lay the stubs of a whole chapter, a draft that no reader sees (for those who write one)."""
+    from ncourse.course.new import NewChapterError, lay, next_steps
+
+    book = _book()
+    try:
+        written = lay(book, number, slug, paper)
+    except (NewChapterError, ManifestError) as error:
+        raise _fail(str(error)) from None
+    for path in written:
+        console.print(f"wrote {path.relative_to(book.root)}", highlight=False, soft_wrap=True)
+    console.print("\nNext, in this order:")
+    for index, step in enumerate(next_steps(_book().chapter(number)), start=1):
+        console.print(f"{index}. {step}", highlight=False, markup=False, soft_wrap=True)
 
 
 @app.command()

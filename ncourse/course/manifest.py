@@ -34,6 +34,7 @@ class Chapter:
     minutes: int
     prerequisites: tuple[int, ...]
     objectives: tuple[str, ...]
+    draft: bool
 
     @property
     def heading(self) -> str:
@@ -76,7 +77,11 @@ class CoursePath:
 
 @dataclass(frozen=True)
 class Book:
-    """The course: `root` is the folder that holds `book.toml`."""
+    """The course: `root` is the folder that holds `book.toml`.
+
+    `drafts` are chapters that no reader sees yet. They are not in `parts`, so whatever is made from
+    these is made without them.
+    """
 
     root: Path
     title: str
@@ -86,6 +91,7 @@ class Book:
     src: str
     repository: str
     parts: tuple[Part, ...]
+    drafts: tuple[Chapter, ...]
     paths: tuple[CoursePath, ...]
     references: Mapping[str, Reference]
 
@@ -93,6 +99,20 @@ class Book:
     def chapters(self) -> tuple[Chapter, ...]:
         """All chapters, in the order in which they are read."""
         return tuple(chapter for part in self.parts for chapter in part.chapters)
+
+    @property
+    def with_drafts(self) -> tuple[Chapter, ...]:
+        """All chapters, then the drafts: for those who write them, and for tests."""
+        return (*self.chapters, *self.drafts)
+
+    @property
+    def papers_of_drafts(self) -> set[str]:
+        """The keys of the works that drafts are about and no chapter is."""
+        of_drafts, of_chapters = (
+            {paper.key for chapter in chapters for paper in chapter.papers}
+            for chapters in (self.drafts, self.chapters)
+        )
+        return of_drafts - of_chapters
 
     @property
     def folder(self) -> Path:
@@ -104,11 +124,11 @@ class Book:
         return self.folder / chapter.file
 
     def chapter(self, number: int) -> Chapter:
-        """The chapter with this number; a ValueError lists the numbers there are."""
-        for chapter in self.chapters:
+        """The chapter or draft with this number; a ValueError lists the numbers there are."""
+        for chapter in self.with_drafts:
             if chapter.number == number:
                 return chapter
-        known = ", ".join(str(chapter.number) for chapter in self.chapters)
+        known = ", ".join(str(chapter.number) for chapter in self.with_drafts)
         raise ValueError(f"there is no chapter {number}; the course has {known}")
 
 
@@ -151,9 +171,11 @@ def load(path: str | Path = "book.toml") -> Book:
         for chapter_entry in fields["chapters"]:
             chapter = _chapter(chapter_entry, references, earlier, path.parent / about["src"])
             earlier[chapter.number] = chapter
-            chapters.append(chapter)
-        parts.append(Part(fields["title"], tuple(chapters)))
-    if not earlier:
+            if not chapter.draft:
+                chapters.append(chapter)
+        if chapters:
+            parts.append(Part(fields["title"], tuple(chapters)))
+    if not parts:
         raise ManifestError("there are no chapters; add [[parts]] with [[parts.chapters]]")
     authors = tuple(about.pop("authors"))
     return Book(
@@ -161,6 +183,7 @@ def load(path: str | Path = "book.toml") -> Book:
         authors=authors,
         repository=repository,
         parts=tuple(parts),
+        drafts=tuple(chapter for chapter in earlier.values() if chapter.draft),
         paths=tuple(_path(entry, earlier) for entry in table["paths"]),
         references=references,
         **about,
@@ -168,9 +191,14 @@ def load(path: str | Path = "book.toml") -> Book:
 
 
 def _path(entry: object, chapters: Mapping[int, Chapter]) -> CoursePath:
-    """Check one `[[paths]]` table: chapters that exist, none before what it needs."""
+    """Check one `[[paths]]` table: chapters that exist, none before what it needs.
+
+    `chapters = "all"` is every chapter that is no draft.
+    """
     name = entry.get("title") if isinstance(entry, dict) else None
     where = f'path "{name}"' if name else "a [[paths]] table"
+    if isinstance(entry, dict) and entry.get("chapters") == "all":
+        entry = {**entry, "chapters": [n for n, found in chapters.items() if not found.draft]}
     keys = {"title": str, "about": str, "chapters": list[int], "session": int, "assessment": str}
     fields = _checked(entry, where, keys)
     if fields["session"] < 10:
@@ -179,6 +207,8 @@ def _path(entry: object, chapters: Mapping[int, Chapter]) -> CoursePath:
     for number in fields["chapters"]:
         if number not in chapters:
             raise ManifestError(f"chapters of {where} has {number}, and there is no such chapter")
+        if chapters[number].draft:
+            raise ManifestError(f"chapters of {where} has {number}, which is a draft; leave it out")
         for needed in chapters[number].prerequisites:
             if needed not in seen:
                 raise ManifestError(
@@ -198,6 +228,7 @@ _CHAPTER_KEYS: dict[str, Any] = {
     "minutes": int,
     "prerequisites": list[int],
     "objectives": list[str],
+    "draft": bool,
 }
 
 
@@ -207,6 +238,8 @@ def _chapter(
     """Check one `[[parts.chapters]]` table, given the references and the chapters before it."""
     name = entry.get("file") or entry.get("title") if isinstance(entry, dict) else None
     where = f'chapter "{name}"' if name else "a [[parts.chapters]] table"
+    if isinstance(entry, dict):
+        entry = {"draft": False, **entry}
     fields = _checked(entry, where, _CHAPTER_KEYS)
     number, file = fields["number"], fields["file"]
     if number in earlier:
@@ -219,7 +252,7 @@ def _chapter(
             f'file is "{file}" in {where}; chapter {number} needs "{number:02d}-….ipynb", a name '
             "of letters, digits and hyphens without a folder"
         )
-    if not (folder / file).is_file():
+    if not (fields["draft"] or (folder / file).is_file()):
         raise ManifestError(
             f"file of {where} does not exist: {folder / file}; create it or correct `file`"
         )
@@ -230,6 +263,11 @@ def _chapter(
             raise ManifestError(
                 f"prerequisites of {where} has {needed}, which is not an earlier chapter; "
                 "remove it or move that chapter before this one"
+            )
+        if earlier[needed].draft and not fields["draft"]:
+            raise ManifestError(
+                f"prerequisites of {where} has {needed}, which is a draft; remove it, or write "
+                "`draft = true` here too"
             )
     for key in fields["papers"]:
         if key not in references:
@@ -249,12 +287,14 @@ def _chapter(
         minutes=fields["minutes"],
         prerequisites=tuple(fields["prerequisites"]),
         objectives=tuple(fields["objectives"]),
+        draft=fields["draft"],
     )
 
 
 _TYPE_NAMES: dict[Any, str] = {
     str: "text in quotes",
     int: "a whole number",
+    bool: "true or false",
     list: "a list",
     dict: "a table",
     list[str]: "a list of texts",

@@ -7,7 +7,7 @@ bibliography, the interface from docstrings. So none of them can say something e
 import html
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -215,7 +215,10 @@ def _curves(folder: Path, name: str, table: str, alt: str) -> str:
 
 
 def references_page(book: Book) -> str:
-    """Every work of the bibliography, and the chapters whose text links to it, as Markdown."""
+    """Every work of the bibliography, and the chapters whose text links to it, as Markdown.
+
+    What only drafts are about is left out.
+    """
     texts = {chapter: book.path(chapter).read_text(encoding="utf-8") for chapter in book.chapters}
     lines = [
         "# References",
@@ -230,6 +233,8 @@ def references_page(book: Book) -> str:
             for chapter, text in texts.items()
             if work.url in text or (work.arxiv and work.arxiv in text)
         ]
+        if work.key in book.papers_of_drafts and not citing:
+            continue
         where = f" Chapter {', '.join(citing)}." if citing else ""
         lines.append(f"- {work.line}.{where}")
     return "\n".join(lines) + "\n"
@@ -258,10 +263,13 @@ INTERFACE = {
 """Name of a page -> its title and its modules."""
 
 
-def api_pages() -> dict[str, str]:
+def api_pages(without: Collection[str] = ()) -> dict[str, str]:
     """Name -> Markdown of the pages of the package's interface, and of `api`, the page above them.
 
     Sphinx's autodoc fills them in from the docstrings.
+
+    Args:
+        without: papers to leave out.
     """
     lines = [
         "# The package",
@@ -274,6 +282,8 @@ def api_pages() -> dict[str, str]:
         lines += ["", f"## {title}", ""]
         page = [f"# {title}"]
         for module in modules:
+            if module in {f"papers.{paper}" for paper in without}:
+                continue
             lines.append(f"- [`ncourse.{module}`](api-{name}.md): {_first_line(module)}")
             page += [
                 *("", f"## ncourse.{module}", ""),

@@ -231,7 +231,7 @@ def _write_source(book: Book, notebooks: Sequence[NotebookNode], source: Path) -
         **teaching_pages(book),
     }
     if PACKAGE.is_relative_to(book.root):  # a checkout of the course, and not a course of someone's
-        pages |= api_pages()
+        pages |= api_pages(book.papers_of_drafts)
     for name, copied in {"changelog": "CHANGELOG.md"}.items():
         if (book.root / copied).is_file():
             pages[name] = (book.root / copied).read_text(encoding="utf-8")

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import nbformat
+from nbformat import NotebookNode
 
 from ncourse.course.manifest import (
     Book,
@@ -21,26 +22,20 @@ from ncourse.files import copy_whole, write_whole
 def sync(book: Book) -> list[Path]:
     """Bring everything that is made from the manifest and the bibliography in line with them.
 
-    That is the notebooks' headers, Colab lines, references and tables, the README's tables, and
-    the picture of the map. Returns the files that had to change.
+    That is the notebooks' headers, Colab lines, references and tables (of drafts too, if they are
+    there), the README's tables, and the picture of the map. Returns the files that had to change.
 
     Raises:
         ManifestError, CitationError: if a text has a mark without its end, or cites something that
             the bibliography does not have.
     """
     changed = []
-    for chapter in book.chapters:
+    for chapter in book.with_drafts:
+        if chapter.draft and not book.path(chapter).is_file():
+            continue
         notebook = read(book.path(chapter))
         before = json.dumps(notebook)
-        if not notebook.cells or notebook.cells[0].cell_type != "markdown":
-            notebook.cells.insert(0, nbformat.v4.new_markdown_cell(id="at-a-glance"))
-        notebook.cells[0].source = header(book, chapter)
-        for cell in notebook.cells:
-            if cell.cell_type == "markdown":
-                text = with_generated(book, cell.source)
-                cell.source = with_references(text, book.references, chapter.file)
-        for cell in code_cells(notebook)[:1]:
-            cell.source = with_colab_lines(book, cell.source)
+        bring_in_line(book, chapter, notebook)
         if json.dumps(notebook) != before:
             write(notebook, book.path(chapter))
             changed.append(book.path(chapter))
@@ -57,10 +52,24 @@ def sync(book: Book) -> list[Path]:
     return changed
 
 
+def bring_in_line(book: Book, chapter: Chapter, notebook: NotebookNode) -> None:
+    """Write what is made from the manifest and the bibliography into a notebook (in place)."""
+    if not notebook.cells or notebook.cells[0].cell_type != "markdown":
+        notebook.cells.insert(0, nbformat.v4.new_markdown_cell(id="at-a-glance"))
+    notebook.cells[0].source = header(book, chapter)
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            text = with_generated(book, cell.source)
+            cell.source = with_references(text, book.references, chapter.file)
+    for cell in code_cells(notebook)[:1]:
+        cell.source = with_colab_lines(book, cell.source)
+
+
 def working_copy(book: Book, fresh: Chapter | None = None) -> Path:
     """The reader's own copy of the notebooks, in `my-course/`; a notebook in it is never replaced.
 
-    What they read and link to (recordings, pictures, pages) is brought up to date. `fresh` lays
+    What they read and link to (recordings, pictures, pages) is brought up to date. Drafts are left
+    out. `fresh` lays
     today's notebook of one chapter beside the reader's, as `NN-slug.fresh.ipynb`.
     """
     folder = book.root / "my-course"

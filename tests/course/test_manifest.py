@@ -43,6 +43,9 @@ WRONG = {
     "later needed": ("prerequisites = []", "prerequisites = [2]", ["01-one", "has 2", "move"]),
     "unknown paper": ('["first2020"]', '["first2002"]', ['"first2002"', "`first2020`", ".bib"]),
     "unknown on a path": ("[1, 2]", "[1, 7]", ['path "All"', "has 7", "no such chapter"]),
+    "a path with a draft": ("number = 2", "draft = true\nnumber = 2", ['"All"', "2, which is a"]),
+    "draft or not": ("number = 2", "draft = 2\nnumber = 2", ["draft is 2", "true or false"]),
+    "a draft needed": ("number = 1", "draft = true\nnumber = 1", ["02-two", "1, which is a draft"]),
     "path without what it needs": ("[1, 2]", "[2]", ['path "All"', "needs chapter 1 before"]),
     "two objectives": ('["Do d", "Do e", "Do f"]', '["Do d", "Do e"]', ["2 entries", "3 to 5"]),
     "six objectives": ('["Do d", ', '["1", "2", "3", "4", ', ["6 entries", "3 to 5"]),
@@ -71,10 +74,13 @@ def test_a_wrong_manifest_names_the_key_and_the_fix(course: Path, name: str) -> 
 
 def test_no_chapters_and_no_manifest(course: Path) -> None:
     manifest = course / "book.toml"
-    head, _, _ = manifest.read_text().partition("[[parts]]")
-    manifest.write_text("parts = []\n" + head)
-    with pytest.raises(ManifestError, match=r"no chapters; add \[\[parts\]\]"):
-        load(manifest)
+    whole = manifest.read_text()
+    head, _, _ = whole.partition("[[parts]]")
+    drafts = whole.replace("\nnumber", "\ndraft = true\nnumber")
+    for text in ("parts = []\n" + head, drafts):
+        manifest.write_text(text)
+        with pytest.raises(ManifestError, match=r"no chapters; add \[\[parts\]\]"):
+            load(manifest)
     with pytest.raises(ManifestError, match="does not exist"):
         load(course / "nowhere.toml")
 
@@ -129,6 +135,15 @@ def test_tables_between_marks(course: Path) -> None:
         manifests.with_generated(book, "<!-- map -->")
 
 
+def test_a_path_of_all_chapters_lacks_none(course: Path) -> None:
+    manifest = course / "book.toml"
+    before = load(manifest)
+    manifest.write_text(manifest.read_text().replace("chapters = [1, 2]", 'chapters = "all"'))
+    assert load(manifest).paths == before.paths
+    whole = load(REPOSITORY / "book.toml")
+    assert whole.paths[-1].chapters == whole.chapters, "the path that says everything has not all"
+
+
 def test_time_of_a_path_is_that_of_its_chapters(course: Path) -> None:
     manifest = course / "book.toml"
     (path,) = load(manifest).paths
@@ -172,7 +187,7 @@ def test_colab_lines_come_and_go_with_the_repository(course: Path) -> None:
 
 def test_the_course_agrees_with_its_manifest() -> None:
     book = load(REPOSITORY / "book.toml")
-    for chapter in book.chapters:
+    for chapter in book.with_drafts:
         notebook = nbformat.read(book.path(chapter), as_version=4)
         hint = f"{chapter.file} differs from book.toml; run `ncourse sync`"
         assert notebook.cells[0].source == manifests.header(book, chapter), hint
@@ -190,4 +205,4 @@ def test_the_course_agrees_with_its_manifest() -> None:
     picture = (book.folder / "assets" / "map.svg").read_text(encoding="utf-8")
     assert manifests.map_svg(book) == picture, "run `ncourse sync`"
     on_disk = {path.name for path in book.folder.glob("*.ipynb")}
-    assert on_disk == {chapter.file for chapter in book.chapters}, "a notebook outside book.toml"
+    assert on_disk == {chapter.file for chapter in book.with_drafts}, "a notebook outside book.toml"
