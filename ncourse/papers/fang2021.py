@@ -241,8 +241,8 @@ class _Constrained(Classifier):
 
 def claims(tables: Mapping[str, Table]) -> tuple[Claim, ...]:
     """What the tables of `experiment` assert; a pure function, so that false runs can be tried."""
-    model = {row["ratio"]: row for row in tables["peeled"].rows()}
-    nets = tables["networks"]
+    model = {row["ratio"]: row for row in Table(tables["peeled"]).rows()}
+    nets = Table(tables["networks"])  # the notebook builds it network by network
     bound, free = ([nets.where(kind=kind, ratio=ratio).last for ratio in RATIOS] for kind in KINDS)
     minority = [model[ratio]["minority"] for ratio in sorted(model)]
     return (
