@@ -114,10 +114,8 @@ def test_a_draft_is_entered_and_readers_see_nothing_of_it(book: Book) -> None:
 def test_the_paper_passes_what_is_asked_of_papers(
     book: Book, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(test_papers, "recordings", lambda: {"nobody2077": []})
-    # As a recording would be made, but here, where the stub is.
-    made = [papers.find("nobody2077")(seed=seed) for seed in (0, 1)]
-    monkeypatch.setattr(test_papers, "recorded", lambda paper: made)
+    outcomes = [("unrecorded", papers.find("nobody2077")(seed=seed)) for seed in (0, 1)]
+    monkeypatch.setattr(test_papers, "recordings", lambda: {"nobody2077": outcomes})
     pass_all(test_papers, paper="nobody2077")
     own = importlib.import_module("test_nobody2077")
     own.test_classes_that_are_points_explain_everything_and_equal_ones_nothing()
