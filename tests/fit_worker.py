@@ -1,8 +1,7 @@
 """One of several processes that train together; test_processes starts them with torchrun.
 
-Usage: fit_worker.py FOLDER [CASE]. First they run a small papyan2020, undisturbed. Each case is
-trained twice, by all processes and by this one alone. Each writes how far the two are apart, and
-what else the tests ask.
+Usage: fit_worker.py FOLDER [CASE]. Each case is trained twice, by all processes and by this one
+alone. Each process writes how far the two are apart, and what else the tests ask.
 """
 
 import contextlib
@@ -14,13 +13,10 @@ from unittest.mock import patch
 import torch
 from torch import nn
 
-from ncourse import runs
 from ncourse.data import Dataset, gaussian_mixture
 from ncourse.models import CNN, MLP, Classifier
-from ncourse.papers import papyan2020
 from ncourse.training import History, Place, fit, place, processes
 
-SMALL = papyan2020.Scale(10, (8,), 4, (4,))  # as in run_worker
 CLOUDS = gaussian_mixture(3, 5, train_per_class=21, test_per_class=9, separation=1.5, seed=0)
 IMAGES = torch.randn(23, 1, 8, 8, generator=torch.Generator().manual_seed(0))
 PICTURES = Dataset("toy", IMAGES, torch.arange(23) % 2, IMAGES[:0], torch.arange(0), ("a", "b"))
@@ -67,8 +63,6 @@ def alone() -> contextlib.AbstractContextManager[object]:
 def main(folder: Path, cases: list[str]) -> None:
     torch.set_num_threads(1)
     here = place()
-    papyan2020.SCALES["laptop"] = SMALL
-    runs.run("papyan2020", data="digits", out=folder / "whole")
     found: dict[str, dict[str, float]] = {}
     for case in cases or CASES:
         weights, history = train(case)

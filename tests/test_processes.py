@@ -31,17 +31,6 @@ def torchrun(processes: int, *command: str, **environment: str) -> subprocess.Co
     )
 
 
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory) -> Path:
-    """What two processes found: reports on the cases of fit_worker, and a run folder."""
-    folder = tmp_path_factory.mktemp("two")
-    result = torchrun(2, str(TRAIN), str(folder))
-    assert result.returncode == 0, result.stderr[-3000:]
-    assert result.stdout.count("run folder: ") == 1  # process 0 alone prints
-    assert result.stdout.count("epoch 10/10") == 5
-    return folder
-
-
 def check(folder: Path, *, processes: int, cases: int) -> None:
     reports = [
         json.loads((folder / f"report-{rank}.json").read_text()) for rank in range(processes)
@@ -61,9 +50,11 @@ def check(folder: Path, *, processes: int, cases: int) -> None:
         assert "all need the same data" in refused
 
 
-def test_two_processes_train_as_one(undisturbed):
+def test_two_processes_train_as_one(tmp_path):
     """Odd batches, an odd number of samples, batch norm, no bias, no test split."""
-    check(undisturbed, processes=2, cases=5)
+    result = torchrun(2, str(TRAIN), str(tmp_path))
+    assert result.returncode == 0, result.stderr[-3000:]
+    check(tmp_path, processes=2, cases=5)
 
 
 @pytest.mark.slow
@@ -77,9 +68,7 @@ FAULTS = [("1 kill 33", "Signal 9 (SIGKILL)"), ("1 raise 40", "on purpose")]
 
 
 @pytest.mark.slow
-def test_when_one_of_two_processes_ends_so_does_the_other_and_the_run_goes_on(
-    undisturbed, tmp_path
-):
+def test_when_one_of_two_processes_ends_so_does_the_other_and_the_run_goes_on(tmp_path):
     """Process 1 is killed, or raises an error; the end is that of two undisturbed processes."""
     command = [str(RUN), "run", "papyan2020", "--data", "digits", "--resume", "--out"]
     folder = tmp_path / "half"
@@ -101,7 +90,11 @@ def test_when_one_of_two_processes_ends_so_does_the_other_and_the_run_goes_on(
     result = torchrun(2, *command, str(folder))
     assert result.returncode == 0, result.stderr
     assert "network 1  epoch" not in result.stdout
-    whole = result_files(undisturbed / "whole")
+    result = torchrun(2, *command, str(tmp_path / "whole"))
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert result.stdout.count("run folder: ") == 1  # process 0 alone prints
+    assert result.stdout.count("epoch 10/10") == 5
+    whole = result_files(tmp_path / "whole")
     assert result_files(folder) == whole
     assert len(whole) == 3 + 7 + 7
 
