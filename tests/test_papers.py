@@ -19,7 +19,7 @@ import pytest
 
 from ncourse import papers
 from ncourse.claims import Claim, Outcome, Recording
-from ncourse.comparisons import Comparison
+from ncourse.comparisons import Comparison, at_least, at_most
 from ncourse.data import gaussian_mixture
 from ncourse.training import fit
 
@@ -104,8 +104,14 @@ def lost_in_rounding(one: Comparison) -> bool:
         return False
     if one.parts:
         return all(part.holds or lost_in_rounding(part) for part in one.parts)
-    tiny = one.sign in ("<=", ">=") and not one.measured and 0 < abs(one.threshold) < 1e-6
-    return tiny and one.value < 1e-5
+    fixed = one.sign in ("<=", ">=") and not one.measured and one.of is None
+    return fixed and 0 < abs(one.threshold) < 1e-6 and abs(one.value) < 1e-5
+
+
+def test_only_what_rounding_can_explain_is_lost_in_it() -> None:
+    assert lost_in_rounding(at_most(1e-9, 4e-7))
+    for one in (at_most(1e-9, 0.1), at_least(-1e-9, -5.0), at_most(1e-9, 1e-6, of=0.5)):
+        assert not lost_in_rounding(one), one
 
 
 @pytest.mark.parametrize("paper", papers.names())
