@@ -190,18 +190,21 @@ def names(handed: Sequence[Handed]) -> list[str]:
 
     Bytes of a name that are not UTF-8 are replaced; a number tells apart what is then the same.
     """
-    places = [_legible_name(one.place.removesuffix(".ipynb")) for one in handed]
+    raw = [one.place.removesuffix(".ipynb") for one in handed]
+    places = [_legible_name(place) for place in raw]
     stems = [place.rpartition("/")[2] for place in places]
     count = Counter(stems)
-    made: list[str] = []
-    for place, stem in zip(places, stems, strict=True):
-        name = wanted = stem if count[stem] == 1 else place
+    made: dict[int, str] = {}
+    # First those whose names are legible as they are: nobody else takes them away.
+    for index in sorted(range(len(raw)), key=lambda index: places[index] != raw[index]):
+        stem = stems[index]
+        name = wanted = stem if count[stem] == 1 else places[index]
         number = 2
-        while name in made:
+        while name in made.values():
             name = f"{wanted} ({number})"
             number += 1
-        made.append(name)
-    return made
+        made[index] = name
+    return [made[index] for index in range(len(raw))]
 
 
 def _legible_name(text: str) -> str:
