@@ -10,9 +10,9 @@ import ast
 import contextlib
 import inspect
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ncourse.course.manifest import Book, Chapter, colab_lines, without_colab_lines
 from ncourse.course.notebooks import cells
@@ -186,14 +186,14 @@ it, imports too. Other cells are yours. Hand in this file."""
     return new_notebook(cells=made, metadata=metadata)
 
 
-def set_by(notebook: NotebookNode) -> list[str]:
-    """The exercises that an assignment notebook sets; empty for any other notebook.
+def set_by(metadata: Mapping[str, Any]) -> list[str]:
+    """The exercises that an assignment sets, by its metadata; empty for any other notebook.
 
     Names that are no exercises are left out: a notebook comes back from a student.
     """
     from ncourse.exercises import find
 
-    entry = notebook.metadata.get(METADATA)
+    entry = metadata.get(METADATA)
     names = entry.get("exercises") if isinstance(entry, dict) else None
     known = []
     for name in names if isinstance(names, list) else []:

@@ -25,6 +25,7 @@ except ModuleNotFoundError as error:
 from ncourse.course.manifest import Book, Chapter, ManifestError, load
 from ncourse.course.notebooks import UnreadableNotebook
 from ncourse.course.references import CitationError
+from ncourse.files import write_whole
 
 if TYPE_CHECKING:
     from ncourse.course.assignments import Task
@@ -275,43 +276,120 @@ def _names(text: str) -> list[str]:
 def grade(
     submissions: Annotated[list[Path], typer.Argument(help="Notebooks, or folders of them.")],
     out: Annotated[Path, typer.Option(help="The CSV file to write.")],
-    feedback: Annotated[
-        Path | None, typer.Option(help="A folder for one Markdown file a student.")
+    assignment: Annotated[
+        Path | None, typer.Option(help="The notebook that you handed out: it says what counts.")
     ] = None,
-    exercises: Annotated[
-        str, typer.Option(help="Those that count; without it, those of the assignment.")
+    exercises: Annotated[str, typer.Option(help='Or what counts, e.g. "5.1,5.3".')] = "",
+    feedback: Annotated[
+        Path | None, typer.Option(help="A folder for one HTML file a submission.")
+    ] = None,
+    roster: Annotated[
+        Path | None, typer.Option(help="The class list, a CSV file; absentees get a row.")
+    ] = None,
+    lms: Annotated[
+        str, typer.Option("--for", help="canvas or moodle: also a file that it imports.")
     ] = "",
+    column: Annotated[str, typer.Option(help="What the marks are called there.")] = "",
+    partial: Annotated[
+        bool, typer.Option("--partial", help="Points for the steps of a check that are passed.")
+    ] = False,
+    update: Annotated[
+        bool, typer.Option("--update", help="Change the rows of these students in OUT only.")
+    ] = False,
     seconds: Annotated[float, typer.Option(help="For one exercise of one student.")] = 20.0,
     megabytes: Annotated[int, typer.Option(help="Of memory for one exercise.")] = 2000,
-    seed: Annotated[int, typer.Option(help="Of the hidden data.")] = 0,
+    seed: Annotated[
+        int | None, typer.Option(help="Of the hidden data; drawn and printed if not given.")
+    ] = None,
 ) -> None:
     """Check the answers in students' notebooks, each student's in a process with limits.
 
     Only functions that answer an exercise are run. This limits accidents and is no sandbox: grade
     what you do not trust inside a container.
     """
-    from ncourse.course import grading
+    import contextlib
+    import secrets
 
-    book = _book()
+    from ncourse.course import feedback as pages
+    from ncourse.course import gradebook, grading
+
+    course = _book()
+    if (assignment is None) == (not _names(exercises)):
+        raise _fail(
+            "say what counts, in one way: --assignment with the notebook that you handed out, or "
+            "--exercises 5.1,5.3. It is not taken from the files of the students"
+        )
+    if lms and (lms not in gradebook.LMS or roster is None):
+        raise _fail("--for takes canvas or moodle, and needs --roster with the list from there")
+    if out.exists() and not update:
+        raise _fail(f"{out} is there already; --update changes rows in it, or name another file")
     try:
-        paths = grading.collect(submissions)
-        names = _names(exercises) or grading.asked_for(paths)
+        tasks = _tasks(course, grading.asked_for(assignment) if assignment else _names(exercises))
+        book = gradebook.Gradebook(out, tasks, partial=partial)
+        if out.exists():
+            book.read()
+        students = gradebook.Roster(roster) if roster else None
+        handed = grading.collect(submissions)
     except (FileNotFoundError, ValueError) as error:
         raise _fail(str(error)) from None
-    tasks = _tasks(book, names)
-    read = [grading.read(path, tasks, student=student) for path, student in grading.students(paths)]
-    with console.status(f"checking {len(read)} notebooks"):
+    if students and lms:
+        column = column or f"Assignment {', '.join(task.exercise for task in tasks)}"
+        try:
+            gradebook.lms_text(lms, students, book, column)  # before an hour of grading, not after
+        except gradebook.GradebookError as error:
+            raise _fail(str(error)) from None
+    seed = secrets.randbelow(2**31) if seed is None else seed
+    console.print(f"hidden data of seed {seed}: --seed {seed} repeats them", highlight=False)
+    rows = gradebook.hand_ins(handed, students)
+    owners = {one.path: person for one, person in rows}
+    count = 0
+
+    def done(one: grading.Submission) -> None:
+        nonlocal count
+        count += 1
+        name = ""
+        if feedback is not None:
+            name = book.feedback_name(one, owners[one.path])
+            try:
+                pages.write(feedback / name, one, tasks, partial=partial)
+            except OSError as error:
+                one.remarks.append(f"Its feedback could not be written: {error.strerror}.")
+                name = ""
+        book.add(one, owners[one.path], name)
+        with contextlib.suppress(OSError):  # the last one, below, does not pass over it
+            book.write()
+
+    with console.status(f"checking {len(rows)} notebooks"):
         limits = grading.Limits(seconds=seconds, megabytes=megabytes)
-        grading.grade(read, tasks, limits=limits, seed=seed)
-    grading.write_csv(out, read, tasks)
-    if feedback is not None:
-        grading.write_feedback(feedback, read, tasks)
+        try:
+            grading.grade([one for one, _ in rows], tasks, limits=limits, seed=seed, done=done)
+        except KeyboardInterrupt:
+            message = f"stopped; {out} has {count} of {len(rows)}. Go on with --update"
+            raise _fail(f"{message} --seed {seed}") from None
+    for person in students.people if students else []:
+        book.add_absent(person)
+    book.write()
+    written = [out]
+    if students and lms:
+        written.append(out.with_name(f"{out.stem}-{lms}.csv"))
+        write_whole(written[-1], gradebook.lms_text(lms, students, book, column))
+    made = gradebook.mistakes(one for one, _ in rows)
+    if made:
+        written.append(out.with_name(f"{out.stem}-mistakes.csv"))
+        write_whole(written[-1], gradebook.mistakes_text(made))
     table = Table("Exercise", "Points", "Solved by")
     for task in tasks:
-        solved = grading.totals(read, tasks)[task.exercise]
-        table.add_row(task.exercise, str(task.points), f"{solved} of {len(read)}")
+        results = [one.results.get(task.exercise) for one, _ in rows]
+        solved = sum(result is not None and result.state == "solved" for result in results)
+        table.add_row(task.exercise, str(task.points), f"{solved} of {len(rows)}")
     console.print(table)
-    console.print(f"wrote {out}", highlight=False, soft_wrap=True)
+    if made:
+        table = Table("Exercise", "Known mistake", "Students")
+        for name, mistake, number in made:
+            table.add_row(name, Text(mistake), str(number))
+        console.print(table)
+    for path in written:
+        console.print(f"wrote {path}", highlight=False, soft_wrap=True, markup=False)
 
 
 def _tasks(book: Book, names: list[str]) -> "list[Task]":
@@ -350,8 +428,8 @@ def progress(
         path = folder / chapter.file
         if path.is_file():
             tasks = assignments.tasks(book, chapter)
-            one = grading.read(path, tasks)
-            grading.without_stubs(one)
+            one = grading.read(path)
+            grading.find_answers(one, tasks)
             grading.grade([one], tasks, hidden_seeds=0)
             rows.append((chapter, tasks, one))
     if not rows:

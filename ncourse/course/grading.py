@@ -4,31 +4,37 @@ Only the functions that answer an exercise are run, each student's in a process 
 limits on time, memory and output. These are limits and no sandbox: an answer is a program, and runs
 with the rights of whoever grades. Grade what you do not trust inside a container.
 
+Whatever comes from a student (names of files, cells, messages, what their process says) is taken as
+data of limited length, made legible and validated, before it meets anything of another student.
+
 PyTorch, the registry of exercises, nbformat and IPython are imported where they are used, by those
 who have answers to run: `ncourse progress` on a fresh copy has none.
 """
 
 import ast
 import contextlib
-import csv
 import io
+import json
 import multiprocessing
 import os
 import random
+import re
 import signal
 import sys
 import tempfile
+import threading
+import unicodedata
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 from ncourse.course.assignments import Task, set_by
-from ncourse.course.notebooks import cells
-from ncourse.files import write_whole
+from ncourse.course.notebooks import contents
 
 try:
     import resource
@@ -36,22 +42,24 @@ except ModuleNotFoundError:  # Windows: only time is limited there
     resource = None  # type: ignore[assignment]
 
 __all__ = [
+    "Handed",
     "Limits",
     "Result",
     "Submission",
     "asked_for",
     "collect",
+    "find_answers",
     "grade",
-    "points",
+    "legible",
+    "names",
     "read",
-    "students",
-    "totals",
-    "without_stubs",
-    "write_csv",
-    "write_feedback",
 ]
 
-MOST_BYTES = 50_000_000  # of a notebook file
+MOST_BYTES = 300_000_000  # of a notebook file, with its outputs, which are not kept
+MOST_CODE = 1_000_000  # characters in the code cells of a notebook
+MOST_REPLY = 16_000_000  # bytes that the process of a student may answer
+MOST_TEXT = 1500  # characters of a message
+STATES = ("solved", "not yet", "not attempted", "fault")
 
 
 @dataclass(frozen=True)
@@ -71,14 +79,30 @@ class Limits:
 
 @dataclass(frozen=True)
 class Result:
-    """What came of one exercise: "solved", "not yet", "not attempted", "missing", or "fault".
+    """What came of one exercise.
 
-    A fault is an answer that could not be judged: it ran out of time, ended its process, or was
-    there twice.
+    Attributes:
+        state: "solved", "not yet", "not attempted", "missing", or "fault": an answer that could
+            not be judged, because it ran out of time or ended its process.
+        message: what to tell the student.
+        mistake: the known mistake that was recognised; empty if none was.
+        passed: steps of the check that the answer passed.
+        steps: of the check.
     """
 
     state: str
     message: str
+    mistake: str = ""
+    passed: int = 0
+    steps: int = 0
+
+
+@dataclass(frozen=True)
+class Handed:
+    """A file that was handed in, and where it lay: below the folder that was named."""
+
+    path: Path
+    place: str
 
 
 @dataclass
@@ -86,109 +110,200 @@ class Submission:
     """One student's notebook: the answers in it, then what came of them.
 
     Attributes:
-        student: the file's name without its ending.
+        student: what the file is called in the table of the class; `names` makes it.
         path: the file.
-        problem: why the file could not be read; empty if it could.
-        answers: exercise -> source of the function, without decorators.
+        problem: why nothing could be graded; empty if something could.
+        remarks: what the teacher should know.
+        cells: the sources of its code cells.
+        sets: the exercises that it says it is about; empty if it says nothing.
+        answers: exercise -> source of the function, without decorators; None if nobody has looked.
         results: exercise -> result.
     """
 
     student: str
     path: Path
     problem: str = ""
-    answers: dict[str, str] = field(default_factory=dict)
+    remarks: list[str] = field(default_factory=list)
+    cells: list[str] = field(default_factory=list)
+    sets: list[str] = field(default_factory=list)
+    answers: dict[str, str] | None = None
     results: dict[str, Result] = field(default_factory=dict)
+
+
+# --- texts of students --------------------------------------------------------------------------
+
+_PLACES = re.compile(r"(?<![\w.…/])(?:[A-Za-z]:\\|/)(?:[^\s/\\'\":]+[/\\])+([^\s/\\'\":]*)")
+
+
+def legible(text: str, most: int = MOST_TEXT) -> str:
+    """Text of a student that any file, table or terminal can take, at most this long.
+
+    Lone surrogates and control characters are replaced, and of paths only the last part is left.
+    """
+    text = text[: 4 * most].encode("utf-8", "replace").decode("utf-8")
+    text = "".join(
+        " " if unicodedata.category(c) in ("Cc", "Cf", "Zl", "Zp") and c != "\n" else c
+        for c in text
+    )
+    text = _PLACES.sub(r"…/\1", text)
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def _brief(error: BaseException) -> str:
+    """Kind and first line of an error."""
+    return legible(f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}", 200)
 
 
 # --- finding ------------------------------------------------------------------------------------
 
 
-def collect(paths: Iterable[Path]) -> list[Path]:
+def collect(paths: Iterable[Path]) -> list[Handed]:
     """The notebooks among files and (recursively) in folders, in order.
+
+    Left out is what systems add to archives (`__MACOSX`, `._name`) and Jupyter's checkpoints.
 
     Raises:
         FileNotFoundError: naming a path that does not exist.
     """
-    found: list[Path] = []
+    found: dict[Path, Handed] = {}
     for path in paths:
         if path.is_dir():
-            found += sorted(p for p in path.rglob("*.ipynb") if ".ipynb_checkpoints" not in p.parts)
+            inside = [p for p in sorted(path.rglob("*.ipynb")) if _is_handed_in(p, path)]
+            handed = [Handed(p, p.relative_to(path).as_posix()) for p in inside]
         elif path.exists():
-            found.append(path)
+            handed = [Handed(path, f"{path.resolve().parent.name}/{path.name}")]
         else:
             raise FileNotFoundError(f"{path} does not exist; name notebooks, or folders of them")
-    return list(dict.fromkeys(found))
+        for one in handed:
+            found.setdefault(one.path.absolute(), one)
+    return list(found.values())
 
 
-def students(paths: Sequence[Path]) -> list[tuple[Path, str]]:
-    """Each file with its student's name: the file's, after the folder's where two share it."""
-    stems = [path.stem for path in paths]
-    return [
-        (path, path.stem if stems.count(path.stem) == 1 else f"{path.parent.name}/{path.stem}")
-        for path in paths
-    ]
+def _is_handed_in(path: Path, folder: Path) -> bool:
+    parts = path.relative_to(folder).parts
+    hidden = any(part.startswith(".") or part == "__MACOSX" for part in parts)
+    return not hidden and not path.is_dir()
 
 
-def asked_for(paths: Sequence[Path]) -> list[str]:
-    """The exercises that the assignments among these files set, in order.
+def names(handed: Sequence[Handed]) -> list[str]:
+    """A name for each file, all different: its own, with its folders where two share it.
+
+    Bytes of a name that are not UTF-8 are replaced; a number tells apart what is then the same.
+    """
+    places = [_legible_name(one.place.removesuffix(".ipynb")) for one in handed]
+    stems = [place.rpartition("/")[2] for place in places]
+    count = Counter(stems)
+    made: list[str] = []
+    for place, stem in zip(places, stems, strict=True):
+        name = wanted = stem if count[stem] == 1 else place
+        number = 2
+        while name in made:
+            name = f"{wanted} ({number})"
+            number += 1
+        made.append(name)
+    return made
+
+
+def _legible_name(text: str) -> str:
+    """A file's name as text, whatever its bytes."""
+    # Not `legible` at once: it would take folders out.
+    parts = os.fsencode(text).decode("utf-8", "replace").split("/")
+    return "/".join(" ".join(legible(part, 150).split()) or "…" for part in parts)
+
+
+def asked_for(path: Path) -> list[str]:
+    """The exercises that an assignment sets, in order.
 
     Raises:
-        ValueError: if none of them says what it sets.
+        UnreadableNotebook: if it is no notebook.
+        ValueError: if it does not say what it sets.
     """
-    import nbformat
-
-    names: set[str] = set()
-    for path in paths:
-        # A file that cannot be read, or that says nothing, gets its row later.
-        with contextlib.suppress(Exception):
-            names |= set(set_by(nbformat.read(path, as_version=4)))
-    if not names:
+    found = set_by(contents(path).metadata)
+    if not found:
         raise ValueError(
-            f"none of {len(paths)} files is an assignment made by `ncourse assign`; name the "
-            "exercises with --exercises 5.1,5.3"
+            f"{path} is no assignment made by `ncourse assign`; name the file that you handed out "
+            "with --assignment, or the exercises with --exercises 5.1,5.3"
         )
-    return sorted(names, key=lambda name: [int(part) for part in name.split(".")])
+    return found
 
 
-def read(path: Path, tasks: Sequence[Task], *, student: str | None = None) -> Submission:
-    """Find the answers to these exercises in a notebook, without running anything.
+def read(path: Path, *, student: str | None = None) -> Submission:
+    """Read a notebook, without running or looking for anything.
+
+    Outputs are left out first, so that a notebook may have printed what it likes. A file that
+    cannot be read gives a submission with a `problem`.
+    """
+    name = _legible_name(path.stem) if student is None else student
+    submission = Submission(name, path)
+    try:
+        if path.is_symlink() or not path.is_file():
+            raise ValueError("it is a link or no file")
+        if path.stat().st_size > MOST_BYTES:
+            size = path.stat().st_size
+            raise ValueError(f"it has {size:,} bytes; at most {MOST_BYTES:,} are read")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about ids of cells: students' tools differ
+            whole = contents(path)
+        cells = [cell.source for cell in whole.cells if cell.cell_type == "code"]
+        length = sum(map(len, cells))
+        if length > MOST_CODE:
+            raise ValueError(
+                f"its cells have {length:,} characters of code; at most {MOST_CODE:,} are read"
+            )
+        submission.cells = cells
+        submission.sets = _said_to_set(whole.metadata)
+    except Exception as error:  # whatever is wrong with a student's file is feedback, not a crash
+        submission.problem = f"The file is not a readable notebook: {_brief(error)}"
+    return submission
+
+
+def _said_to_set(metadata: dict[str, Any]) -> list[str]:
+    """What a student's notebook says it is about: only looked at, since anybody can write it."""
+    entry = metadata.get("ncourse_assignment")
+    said = entry.get("exercises") if isinstance(entry, dict) else None
+    said = said[:50] if isinstance(said, list) else []
+    return [name for name in said if isinstance(name, str) and re.fullmatch(r"\d\d?\.\d\d?", name)]
+
+
+def find_answers(submission: Submission, tasks: Sequence[Task]) -> None:
+    """Look for the answers here, and not in a process with limits: for one's own notebooks.
+
+    Answers whose cells were left as they are, are left out.
+    """
+    answers, results = _found(submission.cells, {task.exercise: task.function for task in tasks})
+    submission.answers = {name: text for name, text in answers.items() if not _is_empty(text)}
+    submission.results |= results
+
+
+def _found(
+    cells: Iterable[str], functions: dict[str, str]
+) -> tuple[dict[str, str], dict[str, Result]]:
+    """The answers in these cells, and what is known of an exercise without running anything.
 
     An answer is a function with the exercise's name, or under its decorator, in whatever cell it
     stands; a copy of the same text counts once, and an empty stub beside an answer does not count.
-    A file that cannot be read gives a submission with a `problem`.
     """
-    submission = Submission(student or path.stem, path)
-    try:
-        if path.stat().st_size > MOST_BYTES:
-            raise ValueError(
-                f"it has {path.stat().st_size:,} bytes; at most {MOST_BYTES:,} are read"
-            )
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about ids of cells: students' tools differ
-            sources = [cell.source for cell in cells(path) if cell.cell_type == "code"]
-    except Exception as error:  # whatever is wrong with a student's file is feedback, not a crash
-        submission.problem = f"The file is not a readable notebook: {_brief(error)}"
-        return submission
-    by_function = {task.function: task.exercise for task in tasks}
-    wanted = {task.exercise for task in tasks}
+    by_function = {function: exercise for exercise, function in functions.items()}
     found: dict[str, list[ast.FunctionDef]] = {}
-    for source in sources:
+    for source in cells:
         for function in _functions(source):
             exercise = _decorated(function) or by_function.get(function.name)
-            if exercise in wanted:
+            if exercise in functions:
                 found.setdefault(exercise, []).append(function)
-    for exercise, functions in found.items():
-        texts = dict.fromkeys(_plain(function) for function in functions)
-        answers = [text for text in texts if not _is_empty(text)] or list(texts)[:1]
-        if len(answers) > 1:
-            submission.results[exercise] = Result(
+    answers: dict[str, str] = {}
+    results: dict[str, Result] = {}
+    for exercise, several in found.items():
+        texts = dict.fromkeys(_plain(function) for function in several)
+        kept = [text for text in texts if not _is_empty(text)] or list(texts)[:1]
+        if len(kept) > 1:
+            results[exercise] = Result(
                 "fault",
-                f"There are {len(answers)} different answers to exercise {exercise} in the "
+                f"There are {len(kept)} different answers to exercise {exercise} in the "
                 "notebook. Keep one.",
             )
         else:
-            submission.answers[exercise] = answers[0]
-    return submission
+            answers[exercise] = kept[0]
+    return answers, results
 
 
 def _functions(source: str) -> list[ast.FunctionDef]:
@@ -239,12 +354,6 @@ def _plain(function: ast.FunctionDef) -> str:
     return ast.unparse(function)
 
 
-def without_stubs(submission: Submission) -> None:
-    """Drop the answers whose cells were left as they are, so that nothing is started for them."""
-    answers = submission.answers
-    submission.answers = {name: text for name, text in answers.items() if not _is_empty(text)}
-
-
 def _is_empty(text: str) -> bool:
     """Whether the body is `...`, `pass` or a docstring."""
     (function,) = ast.parse(text).body
@@ -266,6 +375,7 @@ def grade(
     hidden_seeds: int = 2,
     seed: int = 0,
     at_once: int | None = None,
+    done: Callable[[Submission], None] = lambda submission: None,
 ) -> None:
     """Check every answer and write what came of it into the submissions' `results`.
 
@@ -276,94 +386,207 @@ def grade(
         hidden_seeds: how often to check again, on random data other than the notebook's.
         seed: of those data, the same for all students.
         at_once: students at a time; the number of cores if None.
+        done: is called with each submission as soon as all of it is checked, one at a time.
     """
     limits = limits or Limits()
     draw = random.Random(seed)
-    offsets = [0, *(draw.randrange(1, 2**31) for _ in range(hidden_seeds))]
+    seeds = [0, *(draw.randrange(1, 2**31) for _ in range(hidden_seeds))]
     modules = sorted({name for task in tasks for name in _modules(task.imports)})
     method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
     context = multiprocessing.get_context(method)
     if method == "forkserver":  # PyTorch is then imported once, and not by each process
         context.set_forkserver_preload([__name__, "ncourse.exercises", *modules])
-    with ThreadPoolExecutor(at_once or os.cpu_count() or 1) as pool:
-        jobs = [pool.submit(_grade, one, tasks, limits, offsets, context) for one in submissions]
-        for job in jobs:
-            job.result()
+    stop = threading.Event()
+    pool = ThreadPoolExecutor(at_once or os.cpu_count() or 1)
+    jobs = {
+        pool.submit(_graded, one, tasks, limits, seeds, context, stop): one for one in submissions
+    }
+    try:
+        for job in as_completed(jobs):
+            try:
+                job.result()
+            except Exception as error:  # ours, and still nobody else's row
+                jobs[job].problem = f"This could not be graded, by a defect of the grader: {error}"
+            done(jobs[job])
+    finally:
+        stop.set()  # after Ctrl-C; what is done is done
+        pool.shutdown(cancel_futures=True)
 
 
 def _modules(imports: str) -> set[str]:
     """What these statements import; names that are no modules are passed over when preloading."""
-    names: set[str] = set()
+    found: set[str] = set()
     for node in ast.parse(imports).body:
         if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
+            found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
-            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
-    return names
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return found
 
 
-def _grade(
+def _graded(
     submission: Submission,
     tasks: Sequence[Task],
     limits: Limits,
-    offsets: Sequence[int],
+    seeds: Sequence[int],
     context: Any,
+    stop: threading.Event,
 ) -> None:
-    """Check one student's answers in a process of their own, started again after a fault."""
+    """Find and check one student's answers in a process of their own, anew after a fault."""
+    if submission.problem:
+        return
+    asked = [task.exercise for task in tasks]
+    if submission.sets and not set(asked) <= set(submission.sets):
+        says = f"It says that it sets {', '.join(submission.sets)}."
+        submission.remarks.append(f"Another assignment? {says}")
     worker: _Worker | None = None
-    for task in tasks:
-        if submission.problem or task.exercise in submission.results:
-            continue
-        if task.exercise not in submission.answers:
-            submission.results[task.exercise] = Result(
-                "missing", f"There is no function `{task.function}` in the notebook."
+    try:
+        if submission.answers is None:
+            worker = _Worker(context, limits, stop)
+            functions = {task.exercise: task.function for task in tasks}
+            reply = worker.ask({"cells": submission.cells, "functions": functions})
+            if isinstance(reply, Result):
+                submission.problem = f"Its cells could not be looked through: {reply.message}"
+                return
+            submission.answers = reply["answers"]
+            submission.remarks += reply["remarks"]
+            results = reply["results"].items()
+            submission.results |= {name: Result("fault", text) for name, text in results}
+        for task in tasks:
+            if stop.is_set():
+                return
+            if task.exercise in submission.results:
+                continue
+            if task.exercise not in submission.answers:
+                message = f"There is no function `{task.function}` in the notebook."
+                submission.results[task.exercise] = Result("missing", message)
+                continue
+            if worker is None or worker.ended:
+                worker = _Worker(context, limits, stop)
+            request = {
+                "exercise": task.exercise,
+                "source": submission.answers[task.exercise],
+                "imports": task.imports,
+                "seeds": list(seeds),
+            }
+            reply = worker.ask(request)
+            submission.results[task.exercise] = (
+                reply if isinstance(reply, Result) else _validated(reply)
             )
-            continue
-        if worker is None:
-            worker = _Worker(context, limits)
-        request = (task.exercise, submission.answers[task.exercise], task.imports, offsets)
-        result, alive = worker.ask(request, limits)
-        submission.results[task.exercise] = result
-        if not alive:
+    finally:
+        if worker is not None:
             worker.end()
-            worker = None
-    if worker is not None:
-        worker.end()
+
+
+def _validated(reply: dict[str, Any]) -> Result:
+    """What a student's process said of an answer: of the right kinds, and short; or a fault."""
+    match reply:
+        case {
+            "state": str(state),
+            "message": str(message),
+            "mistake": str(mistake),
+            "passed": int(passed),
+            "steps": int(steps),
+        } if state in STATES and 0 <= passed <= steps <= 1000:
+            return Result(state, legible(message), legible(mistake, 200), passed, steps)
+    return Result("fault", TAMPERED)
+
+
+TAMPERED = "The process of this answer did not reply as it must: the answer has tampered with it."
 
 
 class _Worker:
-    """A process that checks answers, one after the other."""
+    """A process that looks for answers and checks them, one after the other.
 
-    def __init__(self, context: Any, limits: Limits) -> None:
-        self.connection, theirs = context.Pipe()
-        self.process = context.Process(target=_work, args=(theirs, limits), daemon=True)
-        self.process.start()
-        theirs.close()
-        if not self.connection.poll(120) or self.connection.recv() != "ready":
-            raise RuntimeError("a process for grading did not start within two minutes")
+    Once it runs a student's code, whatever it says is that student's. So it is read as JSON of
+    limited length, in a thread that is left behind if it does not come in time.
+    """
 
-    def ask(self, request: tuple, limits: Limits) -> tuple[Result, bool]:
-        """The result of one answer, and whether the process can take another."""
+    def __init__(self, context: Any, limits: Limits, stop: threading.Event) -> None:
+        self.limits = limits
+        self.stop = stop
+        self.ended = False
+        self.folder = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
+        for _ in range(3):  # an answer of somebody else may have ended the server of processes
+            self.connection, theirs = context.Pipe()
+            arguments = (theirs, limits, self.folder.name)
+            self.process = context.Process(target=_work, args=arguments, daemon=True)
+            self.thread = threading.Thread()
+            with contextlib.suppress(EOFError, OSError, ValueError):
+                self.process.start()
+                theirs.close()
+                if self._received(None, 120) == "ready":
+                    return
+            self._kill()
+        self.folder.cleanup()
+        raise RuntimeError("no process for this submission could be started")
+
+    def ask(self, request: dict[str, Any]) -> dict[str, Any] | Result:
+        """The reply; or a fault, and then the process has ended."""
         try:
-            self.connection.send(request)
-            if not self.connection.poll(limits.seconds):
-                message = f"Your function took more than {limits.seconds:g} seconds."
-                return Result("fault", message), False
-            state, message = self.connection.recv()
-        except (EOFError, OSError):
+            reply = self._received(request, self.limits.seconds)
+        except TimeoutError:
+            message = f"Your function took more than {self.limits.seconds:g} seconds."
+            reply = Result("fault", message)
+        except EOFError:
             self.process.join(10)
-            return Result("fault", _why_it_ended(self.process.exitcode)), False
-        return Result(state, message), True
+            reply = Result("fault", _why_it_ended(self.process.exitcode))
+        except (OSError, ValueError, RecursionError):
+            reply = Result("fault", TAMPERED)
+        if not isinstance(reply, dict):
+            self.end()
+        return reply if isinstance(reply, dict | Result) else Result("fault", TAMPERED)
+
+    def _received(self, request: dict[str, Any] | None, seconds: float) -> Any:
+        """Send a request and receive what is said to it.
+
+        Raises:
+            TimeoutError, EOFError: if nothing comes in time, or ever.
+            OSError, ValueError, RecursionError: if it is too long, or not JSON.
+        """
+        box: list[bytes | BaseException] = []
+
+        def exchange() -> None:
+            try:
+                if request is not None:
+                    self.connection.send_bytes(json.dumps(request).encode())
+                box.append(self.connection.recv_bytes(MOST_REPLY))
+            except (EOFError, ConnectionError) as error:
+                box.append(EOFError(str(error)))
+            except Exception as error:
+                box.append(error)
+
+        self.thread = threading.Thread(target=exchange, daemon=True)
+        self.thread.start()
+        while seconds > 0 and self.thread.is_alive() and not self.stop.is_set():
+            self.thread.join(min(seconds, 0.2))
+            seconds -= 0.2
+        if not box:
+            raise TimeoutError
+        if isinstance(box[0], BaseException):
+            raise box[0]
+        return json.loads(box[0])
 
     def end(self) -> None:
-        """Kill the process and whatever it has started."""
-        if self.process.pid is not None and self.process.exitcode is None:
+        """Kill the process and what it has started, and remove its folder."""
+        if not self.ended:
+            self.ended = True
+            self._kill()
+            self.folder.cleanup()
+
+    def _kill(self) -> None:
+        if self.process.pid is not None:
             if hasattr(os, "killpg"):
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.killpg(self.process.pid, signal.SIGKILL)
             self.process.kill()
-        self.process.join(10)
-        self.connection.close()
+            self.process.join(10)
+        if self.thread.is_alive():
+            self.thread.join(1)
+        # A thread that still reads (what an answer has started holds the other end) keeps the
+        # connection: a number that is closed would be given to the next student's.
+        if not self.thread.is_alive():
+            self.connection.close()
 
 
 def _why_it_ended(code: int | None) -> str:
@@ -372,31 +595,36 @@ def _why_it_ended(code: int | None) -> str:
     return f"Your function ended its process (exit code {code})."
 
 
-def _work(connection: Connection, limits: Limits) -> None:
-    """Check what is asked for until the pipe closes: runs in the student's process."""
+def _work(connection: Connection, limits: Limits, folder: str) -> None:
+    """Look for and check what is asked for until the pipe closes: runs in the student's process."""
     import torch
 
     if hasattr(os, "setsid"):
         os.setsid()  # so that what an answer starts can be ended with it
     torch.set_num_threads(1)
-    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile() as printed:
+    with tempfile.TemporaryFile() as printed:
         os.chdir(folder)
         for number in (1, 2):
             os.dup2(printed.fileno(), number)
         if resource is not None:
             _limit_memory(limits.megabytes * 1_000_000)
             resource.setrlimit(resource.RLIMIT_FSIZE, (limits.output, limits.output))
-        connection.send("ready")
+        connection.send_bytes(b'"ready"')
         while True:
             try:
-                exercise, source, imports, offsets = connection.recv()
+                request = json.loads(connection.recv_bytes())
             except EOFError:
                 return
             printed.seek(0)
             printed.truncate()
             sys.stdout = io.TextIOWrapper(io.FileIO(1, "w", closefd=False), write_through=True)
             sys.stderr = io.TextIOWrapper(io.FileIO(2, "w", closefd=False), write_through=True)
-            connection.send(_verdict(exercise, source, imports, offsets))
+            if "cells" in request:
+                reply = _looked_through(request["cells"], request["functions"])
+            else:
+                result = _verdict(**request)
+                reply = {**vars(result), "message": legible(result.message)}
+            connection.send_bytes(json.dumps(reply).encode())
 
 
 def _limit_memory(extra: int) -> None:
@@ -406,8 +634,62 @@ def _limit_memory(extra: int) -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (now + extra, now + extra))
 
 
-def _verdict(exercise: str, source: str, imports: str, offsets: Sequence[int]) -> tuple[str, str]:
-    """State and message of one answer, on the notebook's data and then on others."""
+def _looked_through(cells: Sequence[str], functions: dict[str, str]) -> dict[str, Any]:
+    """What `_found` finds, and where an answer looks at what it should not need."""
+    answers, results = _found(cells, functions)
+    remarks = []
+    for exercise, source in answers.items():
+        if looks := _looks_into(source):
+            remarks.append(f"{exercise} looks into {', '.join(looks)}.")
+    return {
+        "answers": answers,
+        "results": {name: result.message for name, result in results.items()},
+        "remarks": remarks,
+    }
+
+
+LOOKS = {
+    *("ncourse.exercises", "ncourse.course", "gc", "inspect", "ctypes", "sys", "os", "importlib"),
+    *(
+        "subprocess",
+        "multiprocessing",
+        "threading",
+        "signal",
+        "socket",
+        "pickle",
+        "builtins",
+        "dis",
+    ),
+    *("eval", "exec", "compile", "open", "globals", "__import__", "__builtins__"),
+}
+"""Modules and functions that no answer needs. An answer that names one deserves a look: it need not
+be a fraud, and a fraud can do without."""
+
+
+def _looks_into(source: str) -> list[str]:
+    """What of `LOOKS` an answer names, in order."""
+    found: list[str] = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            found += [f"{node.module}.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.Name):
+            found.append(node.id)
+        elif isinstance(node, ast.Attribute):
+            found.append(ast.unparse(node))
+            if node.attr.startswith("__"):
+                found.append(node.attr)
+    looks = [
+        next((look for look in LOOKS if f"{name}.".startswith(f"{look}.")), "")
+        or (name if name.startswith("__") else "")
+        for name in found
+    ]
+    return sorted(set(filter(None, looks)))
+
+
+def _verdict(exercise: str, source: str, imports: str, seeds: Sequence[int]) -> Result:
+    """What comes of one answer, on the notebook's data and then on others."""
     from ncourse.exercises import check, find
 
     asked = find(exercise)
@@ -416,24 +698,24 @@ def _verdict(exercise: str, source: str, imports: str, offsets: Sequence[int]) -
         exec(imports, namespace)  # ours, from the chapter
         exec(source, namespace)  # a function definition and nothing else
         answer = namespace[ast.parse(source).body[0].name]  # type: ignore[attr-defined]
-        for offset in offsets:
-            with _other_random_numbers(offset):
+        for seed in seeds:
+            with _other_random_numbers(seed):
                 feedback = check(asked, answer)
             if feedback.state != "solved":
                 break
     except (Exception, SystemExit, KeyboardInterrupt) as error:
-        return "fault", f"Your function stopped with {_brief(error)}"
+        return Result("fault", f"Your function stopped with {_brief(error)}")
     message = feedback.message
     if feedback.state == "not yet":
         if "File too large" in message:
-            return "fault", "Your function prints or writes too much."
+            return Result("fault", "Your function prints or writes too much.")
         if "MemoryError" in message or "allocate memory" in message:
-            return "fault", "Your function needs too much memory."
+            return Result("fault", "Your function needs too much memory.")
         if "NameError" in message:
             message += " Only the function itself is run: put what it needs inside it."
-        if offset:
+        if seed:
             message = f"Right on the notebook's data, and not on other data: {message}"
-    return feedback.state, message
+    return Result(feedback.state, message)
 
 
 @contextlib.contextmanager
@@ -451,81 +733,3 @@ def _other_random_numbers(offset: int) -> Any:
         yield
     finally:
         torch.Generator = original  # type: ignore[misc]
-
-
-def _brief(error: BaseException) -> str:
-    """Kind and first line of an error, without paths."""
-    first = next(iter(str(error).splitlines()), "")
-    return f"{type(error).__name__}: {first[:200]}".replace(str(Path.home()), "~")
-
-
-# --- writing ------------------------------------------------------------------------------------
-
-
-def points(submission: Submission, tasks: Sequence[Task]) -> int:
-    """The points of the exercises that are solved."""
-    return sum(
-        task.points
-        for task in tasks
-        if submission.results.get(task.exercise, Result("missing", "")).state == "solved"
-    )
-
-
-def write_csv(path: Path, submissions: Sequence[Submission], tasks: Sequence[Task]) -> None:
-    """One row a student: points, then points and state of each exercise, then what went wrong."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    columns = [name for t in tasks for name in (t.exercise, f"{t.exercise} state")]
-    writer.writerow(["student", "points", "of", *columns, "remark", "file"])
-    for one in submissions:
-        row: list[str | int] = [
-            _cell(one.student),
-            points(one, tasks),
-            sum(t.points for t in tasks),
-        ]
-        for task in tasks:
-            result = one.results.get(task.exercise)
-            solved = result is not None and result.state == "solved"
-            row += [task.points if solved else 0, result.state if result else "unreadable"]
-        faults = [f"{name}: {r.message}" for name, r in one.results.items() if r.state == "fault"]
-        row += [_cell(one.problem or " ".join(faults)), _cell(one.path.name)]
-        writer.writerow(row)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, text.getvalue())
-
-
-def _cell(text: str) -> str:
-    """Text for one cell: on one line, and nothing that a spreadsheet takes for a formula."""
-    text = " ".join(text.split())
-    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
-
-
-def write_feedback(folder: Path, submissions: Sequence[Submission], tasks: Sequence[Task]) -> None:
-    """One Markdown file a student: each exercise with its state and message."""
-    folder.mkdir(parents=True, exist_ok=True)
-    total = sum(task.points for task in tasks)
-    for one in submissions:
-        lines = [f"# {one.student}", "", f"{points(one, tasks)} of {total} points.", ""]
-        lines += [one.problem, ""] if one.problem else []
-        for task in tasks:
-            if task.exercise in one.results:
-                result = one.results[task.exercise]
-                worth = task.points if result.state == "solved" else 0
-                lines += [
-                    f"## Exercise {task.exercise}: {result.state}, {worth} of {task.points}",
-                    "",
-                    result.message,
-                    "",
-                ]
-        write_whole(folder / f"{one.student.replace('/', '-')}.md", "\n".join(lines))
-
-
-def totals(submissions: Sequence[Submission], tasks: Sequence[Task]) -> Mapping[str, int]:
-    """Exercise -> number of students who solved it."""
-    return {
-        task.exercise: sum(
-            one.results.get(task.exercise, Result("missing", "")).state == "solved"
-            for one in submissions
-        )
-        for task in tasks
-    }

@@ -31,20 +31,39 @@ class Cell(NamedTuple):
     source: str
 
 
-def cells(path: Path) -> list[Cell]:
-    """The cells of a notebook, in order. Outputs are not looked at, and may be wrong.
+class Contents(NamedTuple):
+    """What a notebook says: its cells in order, and its metadata."""
+
+    cells: list[Cell]
+    metadata: dict[str, Any]
+
+
+def contents(path: Path) -> Contents:
+    """What a notebook says. Outputs are not looked at, and may be wrong.
 
     Raises:
         UnreadableNotebook: naming the file, if its cells cannot be told.
     """
     try:
-        notebook = json.loads(path.read_bytes())
+        notebook = json.loads(path.read_bytes())  # in UTF-8, UTF-16 or UTF-32, with a mark or not
         found = _plain_cells(notebook["cells"]) if notebook["nbformat"] == 4 else None
-    except (ValueError, LookupError, TypeError, RecursionError):
-        found = None
+        metadata = notebook.get("metadata")
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        found = metadata = None
     if found is None:  # of an older version, or damaged: nbformat converts it, or says how
-        found = [Cell(cell.cell_type, cell.source) for cell in read(path).cells]
-    return found
+        whole = read(path)
+        found = [Cell(cell.cell_type, cell.source) for cell in whole.cells]
+        metadata = whole.metadata
+    return Contents(found, metadata if isinstance(metadata, dict) else {})
+
+
+def cells(path: Path) -> list[Cell]:
+    """The cells of a notebook, in order; `contents` without the metadata.
+
+    Raises:
+        UnreadableNotebook: naming the file, if its cells cannot be told.
+    """
+    return contents(path).cells
 
 
 def _plain_cells(entries: Any) -> list[Cell] | None:
@@ -70,7 +89,7 @@ def read(path: Path) -> NotebookNode:
     text = path.read_bytes()
     try:
         # `nbformat.read` would let an invalid notebook pass, with a line in a log.
-        notebook = nbformat.convert(nbformat.reader.reads(text.decode()), 4)
+        notebook = nbformat.convert(nbformat.reader.reads(text.decode("utf-8-sig")), 4)
         nbformat.validate(notebook)
     except Exception as error:  # whatever nbformat meets in a damaged file
         reason = str(error).partition("\n")[0][:200]

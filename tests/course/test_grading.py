@@ -1,7 +1,5 @@
 """Assignments, and a class of sixty that hands them in: right, wrong, and worse."""
 
-import csv
-import io
 import os
 import sys
 from collections.abc import Callable
@@ -10,9 +8,9 @@ from pathlib import Path
 import nbformat
 import pytest
 import torch
-from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from ncourse.course import assignments, grading
+from ncourse.course import assignments, feedback, gradebook, grading
 from ncourse.course.assignments import AssignmentError
 from ncourse.course.grading import Limits
 from ncourse.course.manifest import load
@@ -56,7 +54,7 @@ def hand_in(path: Path, *cells: str) -> Path:
 
 def states(*cells: str, tmp_path: Path, **arguments: object) -> dict[str, grading.Result]:
     """What comes of a notebook with these cells."""
-    one = grading.read(hand_in(tmp_path / "a.ipynb", *cells), TASKS)
+    one = grading.read(hand_in(tmp_path / "a.ipynb", *cells))
     grading.grade([one], TASKS, limits=LIMITS, **arguments)  # type: ignore[arg-type]
     return one.results
 
@@ -79,7 +77,7 @@ def test_an_assignment_has_texts_points_and_stubs() -> None:
     assert "papyan2020" not in code[0]  # what no answer needs is not imported
     assert '@exercise("3.4")' in code[3]
     assert code[4] == 'hint("3.4")'
-    assert assignments.set_by(notebook) == ["3.2", "3.4"]
+    assert assignments.set_by(notebook.metadata) == ["3.2", "3.4"]
 
 
 def test_an_assignment_is_made_for_every_chapter_and_its_cells_run() -> None:
@@ -92,7 +90,7 @@ def test_an_assignment_is_made_for_every_chapter_and_its_cells_run() -> None:
                     exec(cell.source, namespace)
         finally:
             graded(False)
-        assert len(assignments.set_by(notebook)) >= 3
+        assert len(assignments.set_by(notebook.metadata)) >= 3
         assert "hint" not in "\n".join(c.source for c in notebook.cells if c.cell_type == "code")
 
 
@@ -123,7 +121,7 @@ def test_with_solutions_off_nothing_is_given_away(capsys: pytest.CaptureFixture[
 def test_a_returned_notebook_may_claim_anything() -> None:
     for entry in ("no", {"exercises": 3}, {"exercises": ["9.99", "../x", 3.1, None]}, None):
         notebook = new_notebook(metadata={assignments.METADATA: entry})
-        assert assignments.set_by(notebook) in ([], ["3.1"])
+        assert assignments.set_by(notebook.metadata) in ([], ["3.1"])
 
 
 # --- the class ----------------------------------------------------------------------------------
@@ -190,10 +188,14 @@ def test_a_class_of_sixty(tmp_path: Path) -> None:
     for name, content in FILES.items():
         (folder / f"{name}.ipynb").write_bytes(content)
 
-    paths = grading.collect([folder])
-    assert len(paths) == 60
-    read = [grading.read(path, TASKS, student=name) for path, name in grading.students(paths)]
-    grading.grade(read, TASKS, limits=LIMITS, at_once=2)
+    handed = grading.collect([folder])
+    assert len(handed) == 60
+    read = [one for one, _ in gradebook.hand_ins(handed, None)]
+    finished: list[str] = []
+    grading.grade(
+        read, TASKS, limits=LIMITS, at_once=2, done=lambda one: finished.append(one.student)
+    )
+    assert sorted(finished) == sorted(one.student for one in read)
 
     assert not bomb.exists(), "something other than the answers was run"
     by_student = {one.student: one for one in read}
@@ -207,8 +209,11 @@ def test_a_class_of_sixty(tmp_path: Path) -> None:
         assert by_student[name].results == {}
         assert "not a readable notebook" in by_student[name].problem
 
-    grading.write_csv(tmp_path / "grades.csv", read, TASKS)
-    rows = list(csv.DictReader(io.StringIO((tmp_path / "grades.csv").read_text())))
+    book = gradebook.Gradebook(tmp_path / "grades.csv", TASKS)
+    for one in read:
+        book.add(one)
+    book.write()
+    _, rows = gradebook.table(tmp_path / "grades.csv")
     assert len(rows) == 60
     table = {row["student"]: row for row in rows}
     assert table["00 right"]["points"] == table["00 right"]["of"] == "15"
@@ -218,11 +223,11 @@ def test_a_class_of_sixty(tmp_path: Path) -> None:
     assert table["half a file"]["points"] == "0"
     assert "readable" in table["half a file"]["remark"]
 
-    grading.write_feedback(tmp_path / "feedback", read, TASKS)
-    text = (tmp_path / "feedback" / "11 crash.md").read_text()
-    assert text.startswith("# 11 crash\n\n5 of 15 points.\n")
-    assert "## Exercise 3.1: not yet, 0 of 10\n\nYour function stopped with Zero" in text
-    assert len(list((tmp_path / "feedback").iterdir())) == 60
+    page = feedback.page(by_student["11 crash"], TASKS)
+    assert "<h1>11 crash</h1><p><b>5 of 15 points.</b></p>" in page
+    assert "<h2>Exercise 3.1: not yet, 0 of 10</h2>" in page
+    assert "return 1 / 0" in page
+    assert "Your function stopped with Zero" in page
 
 
 # --- single questions ---------------------------------------------------------------------------
@@ -278,90 +283,151 @@ def test_what_an_answer_starts_ends_with_it(tmp_path: Path) -> None:
 def test_names_of_students_and_files_to_look_at(tmp_path: Path) -> None:
     for folder in ("a", "b"):
         hand_in(tmp_path / folder / "hw.ipynb", "x = 1")
-    hand_in(tmp_path / "a" / ".ipynb_checkpoints" / "hw.ipynb", "x = 1")
+    for junk in ("a/.ipynb_checkpoints/hw", "__MACOSX/a/hw", "a/._hw"):
+        hand_in(tmp_path / f"{junk}.ipynb", "x = 1")
     only = hand_in(tmp_path / "c.ipynb", "x = 1")
-    paths = grading.collect([tmp_path, only])
-    assert [name for _, name in grading.students(paths)] == ["a/hw", "b/hw", "c"]
+    handed = grading.collect([tmp_path, only])
+    assert grading.names(handed) == ["a/hw", "b/hw", "c"]
     with pytest.raises(FileNotFoundError, match="does not exist"):
         grading.collect([tmp_path / "nowhere"])
 
 
-def test_no_cell_of_the_csv_is_a_formula(tmp_path: Path) -> None:
-    one = grading.Submission('=HYPERLINK("x")', tmp_path / "@a.ipynb", problem="-1\nline")
-    grading.write_csv(tmp_path / "g.csv", [one], TASKS)
-    (row,) = csv.DictReader(io.StringIO((tmp_path / "g.csv").read_text()))
-    assert row["student"].startswith("'=")
-    assert row["file"] == "'@a.ipynb"
-    assert row["remark"] == "'-1 line"
+@pytest.mark.skipif(sys.platform != "linux", reason="names that are not UTF-8")
+def test_names_are_legible_and_all_different(tmp_path: Path) -> None:
+    folder = os.fsencode(tmp_path)
+    for name in (b"s\xe9", b"s\xe8", b"s\xef\xbf\xbd (2)", b"a/x/hw", b"b/x/hw", b"x-hw"):
+        path = os.path.join(folder, name + b".ipynb")
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        Path(os.fsdecode(path)).write_text(nbformat.writes(new_notebook()))
+    handed = grading.collect([tmp_path])
+    made = grading.names(handed)
+    assert len(set(made)) == 6
+    assert {"a/x/hw", "b/x/hw", "x-hw", "s\ufffd", "s\ufffd (2)"} < set(made)
+    book = gradebook.Gradebook(tmp_path / "g.csv", TASKS)
+    for one, _ in gradebook.hand_ins(handed, None):
+        book.add(one, feedback=book.feedback_name(one, None))
+    files = {row["feedback"] for row in book.rows.values()}
+    assert len(book.rows) == len(files) == 6
+    book.write()
 
 
-def test_exercises_are_those_that_the_assignments_name(tmp_path: Path) -> None:
+def test_what_is_written_into_a_notebook_beside_its_code_does_not_matter(tmp_path: Path) -> None:
+    """A byte-order mark, another encoding, a mountain of output; but not a mountain of code."""
+    notebook = new_notebook(cells=[new_code_cell(RIGHT["3.2"])])
+    notebook.cells[0].outputs = [new_output("stream", text="x" * 60_000_000)]
+    path = tmp_path / "a.ipynb"
+    path.write_text(nbformat.writes(notebook), encoding="utf-8-sig")
+    one = grading.read(path)
+    assert (one.problem, one.cells) == ("", [RIGHT["3.2"]])
+    notebook.cells[0].outputs = []
+    path.write_text(nbformat.writes(notebook), encoding="utf-16")
+    assert grading.read(path).cells == [RIGHT["3.2"]]
+    notebook.cells[0].source = "#" * 1_000_001
+    path.write_text(nbformat.writes(notebook))
+    assert "1,000,001 characters of code" in grading.read(path).problem
+    link = tmp_path / "link.ipynb"
+    link.symlink_to(path)
+    assert "a link" in grading.read(link).problem
+
+
+def test_messages_are_short_legible_and_without_places() -> None:
+    said = "No such file: '/home/teacher/marks/x.csv' and C:\\Users\\me\\y.txt: \udce9\x00\u202e"
+    assert grading.legible(said) == "No such file: '…/x.csv' and …/y.txt: ?  "
+    assert len(grading.legible("x" * 30_000_000)) == grading.MOST_TEXT
+    for chapter in BOOK.with_drafts:
+        for task in assignments.tasks(BOOK, chapter):
+            asked = find(task.exercise)
+            for text in (asked.why, *(mistake.says for mistake in asked.mistakes)):
+                assert grading.legible(text) == text
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        *({}, {"state": "solved"}, {"answers": {}}),
+        {"state": "perfect", "message": "", "mistake": "", "passed": 1, "steps": 1},
+        {"state": "solved", "message": 1, "mistake": "", "passed": 1, "steps": 1},
+        {"state": "solved", "message": "", "mistake": "", "passed": 2, "steps": 1},
+        {"state": "solved", "message": "", "mistake": "", "passed": -1, "steps": 1},
+        {"state": "solved", "message": "", "mistake": "", "passed": "1", "steps": 1},
+    ],
+)
+def test_a_reply_that_is_none_is_a_fault(reply: dict[str, object]) -> None:
+    assert grading._validated(reply) == grading.Result("fault", grading.TAMPERED)
+
+
+def test_exercises_are_those_that_the_teachers_file_names(tmp_path: Path) -> None:
     notebook = assignments.assignment(BOOK, THREE, ["3.2", "3.4"])
     notebook.cells.append(new_markdown_cell("mine"))
     path = tmp_path / "s.ipynb"
     path.write_text(nbformat.writes(notebook))
-    broken = tmp_path / "t.ipynb"
-    broken.write_text("{")
-    assert grading.asked_for([broken, path]) == ["3.2", "3.4"]
+    assert grading.asked_for(path) == ["3.2", "3.4"]
     with pytest.raises(ValueError, match="--exercises"):
-        grading.asked_for([broken])
+        grading.asked_for(hand_in(tmp_path / "t.ipynb", "x = 1"))
+
+
+def test_a_stray_submission_is_named_in_its_row_and_changes_nothing_else(tmp_path: Path) -> None:
+    notebook = assignments.assignment(BOOK, THREE, ["3.3", "3.4"])
+    (tmp_path / "stray.ipynb").write_text(nbformat.writes(notebook))
+    hand_in(tmp_path / "good.ipynb", RIGHT["3.1"], RIGHT["3.2"])
+    read = [one for one, _ in gradebook.hand_ins(grading.collect([tmp_path]), None)]
+    grading.grade(read, TASKS, limits=LIMITS, hidden_seeds=0)
+    good, stray = read
+    assert good.remarks == []
+    assert stray.remarks == ["Another assignment? It says that it sets 3.3, 3.4."]
+    assert {result.state for result in good.results.values()} == {"solved"}
+    assert {result.state for result in stray.results.values()} == {"missing"}
+
+
+def test_an_answer_that_looks_around_is_remarked(tmp_path: Path) -> None:
+    cells = [
+        body(
+            "from ncourse.exercises import find", "return find('3.1').reference(features, labels)"
+        ),
+        "def terminal_epoch(train_error):\n    import gc\n    return gc.get_objects().__class__\n",
+    ]
+    one = grading.read(hand_in(tmp_path / "a.ipynb", *cells))
+    grading.grade([one], TASKS, limits=LIMITS, hidden_seeds=0)
+    assert one.remarks == [
+        "3.1 looks into ncourse.exercises.",
+        "3.2 looks into __class__, gc.",
+    ]
+    honest = grading.read(hand_in(tmp_path / "b.ipynb", *RIGHT.values()))
+    grading.grade([honest], TASKS, limits=LIMITS, hidden_seeds=0)
+    assert honest.remarks == []
 
 
 def test_names_that_are_no_exercises_are_left_out(tmp_path: Path) -> None:
     for name in (3.2, "3.9", "x", None):
         metadata = {assignments.METADATA: {"exercises": [name, "3.4"]}}
-        assert assignments.set_by(nbformat.v4.new_notebook(metadata=metadata)) == ["3.4"]
+        assert assignments.set_by(metadata) == ["3.4"]
 
 
 def test_cells_that_were_left_as_they_are_start_no_process(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tasks = assignments.tasks(BOOK, THREE)
-    one = grading.read(hand_in(tmp_path / "a.ipynb", *(task.stub for task in tasks)), tasks)
-    assert set(one.answers) == {task.exercise for task in tasks}
-    grading.without_stubs(one)
+    one = grading.read(hand_in(tmp_path / "a.ipynb", *(task.stub for task in tasks)))
+    grading.find_answers(one, tasks)
+    assert one.answers == {}
     monkeypatch.setattr(grading, "_Worker", None)
     grading.grade([one], tasks)
     assert {result.state for result in one.results.values()} == {"missing"}
 
 
-def test_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_sees_what_one_has_solved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from typer.testing import CliRunner
 
     from ncourse.course.cli import app
 
     monkeypatch.chdir(BOOK.root)
-
-    def run(*arguments: object) -> str:
-        result = CliRunner().invoke(app, [str(argument) for argument in arguments])
-        text = " ".join((result.output + getattr(result, "stderr", "")).split())
-        return f"{result.exit_code} {text}"
-
-    assert run("assign", 3, "--out", tmp_path, "--exercises", "3.1, 3.2").startswith("0 wrote")
-    assert "there already" in run("assign", 3, "--out", tmp_path)
-    assert "no exercise 3.8" in run("assign", 3, "--out", tmp_path / "x", "--exercises", "3.8")
-    notebook = nbformat.read(tmp_path / "assignment-03.ipynb", as_version=4)
-    for cell in notebook.cells:
-        if '"3.1"' in cell.source and "def " in cell.source:
-            cell.source = '@exercise("3.1")' + RIGHT["3.1"]
-    (tmp_path / "in").mkdir()
-    (tmp_path / "in" / "ada.ipynb").write_text(nbformat.writes(notebook))
-    csv_file, said = tmp_path / "grades.csv", tmp_path / "said"
-    graded_now = run("grade", tmp_path / "in", "--out", csv_file, "--feedback", said)
-    assert graded_now.startswith("0 ")
-    assert "1 of 1" in graded_now
-    assert csv_file.read_text().splitlines()[1].startswith("ada,10,15,10,solved,0,not attempted,")
-    assert "not attempted" in (said / "ada.md").read_text()
-    assert "does not exist" in run("grade", tmp_path / "none", "--out", csv_file)
-    mine = tmp_path / "mine"
-    answers = {THREE.file: RIGHT["3.1"]}
-    for file, answer in answers.items():
-        hand_in(mine / file, answer)
-    shown = run("progress", mine)
+    hand_in(tmp_path / "mine" / THREE.file, RIGHT["3.1"])
+    shown = CliRunner().invoke(app, ["progress", str(tmp_path / "mine")]).output
     assert "3.1 ✓" in shown
     assert "3.2 ○" in shown
     assert "1 of 5" in shown
-    assert "no notebook of the course" in run("progress", tmp_path / "said")
+    empty = CliRunner().invoke(app, ["progress", str(tmp_path)])
+    assert "no notebook of the course" in " ".join((empty.output + empty.stderr).split())
 
 
 @pytest.fixture(autouse=True)
