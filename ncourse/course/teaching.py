@@ -15,7 +15,7 @@ from nbformat import NotebookNode
 from ncourse.course.assignments import Task, tasks
 from ncourse.course.manifest import Book, Chapter, CoursePath
 from ncourse.course.notebooks import read
-from ncourse.exercises import Exercise, Mistake, check, find
+from ncourse.exercises import Mistake, find
 
 __all__ = ["Plan", "Slot", "chapter_page", "overview", "pages", "plan"]
 
@@ -224,7 +224,7 @@ def _work_to_set(book: Book, chapter: Chapter) -> Iterator[str]:
         yield f"*{objective}.* {_without_objective(task.text)}"
         yield ""
         for mistake in asked.mistakes:
-            yield from _mistake(asked, mistake)
+            yield from _mistake(mistake)
         yield f"When it is solved: {asked.why}"
 
 
@@ -232,12 +232,12 @@ def _without_objective(text: str) -> str:
     return re.sub(r"^\*Objective \d\.\*\s*", "", text)
 
 
-def _mistake(asked: Exercise, mistake: Mistake) -> Iterator[str]:
+def _mistake(mistake: Mistake) -> Iterator[str]:
     """A known wrong answer: its name, what the check says to it, and its code.
 
     One that is made by another function or in passing has no name and no code worth reading.
     """
-    said = _html(check(asked, mistake.answer).message)
+    said = _html(mistake.says)
     if "<" in mistake.answer.__qualname__:
         yield f"<p><i>{said}</i></p>"
         yield ""

@@ -1,20 +1,19 @@
 """Exercises of chapter 3, watching collapse."""
 
-import math
-
 import torch
 
-from ncourse.exercises import Answer, Exercise, Mistake, wrong_number
+from ncourse.exercises.checks import Exercise, Mistake
+from ncourse.exercises.draws import clouds, integer, normal, uniform
+
+IMPORTS = """
+import numpy as np
+import torch
+from ncourse.data import digits
 from ncourse.metrics import measure
-
-
-def _clouds(*, spread: float = 0.5, offset: float = 3.0) -> tuple[torch.Tensor, torch.Tensor]:
-    """Three unequal classes in five dimensions, away from the origin; the same at every call."""
-    generator = torch.Generator().manual_seed(0)
-    labels = torch.tensor([0] * 12 + [1] * 20 + [2] * 28)
-    means = 2 * torch.randn(3, 5, generator=generator, dtype=torch.float64) + offset
-    noise = spread * torch.randn(60, 5, generator=generator, dtype=torch.float64)
-    return means[labels] + noise, labels
+from ncourse.models import MLP
+from ncourse.papers import papyan2020
+from ncourse.training import extract
+"""
 
 
 def _means(features, labels):
@@ -61,39 +60,18 @@ def _classes_first(features, labels):
     return (within / (means - means.mean(0)).square().sum(1).mean()).item()
 
 
-def _ratio_of_clouds(answer: Answer) -> str | None:
-    features, labels = _clouds()
-    value = answer(features.clone(), labels.clone())
-    if message := wrong_number(value):
-        return message
-    truth = within_over_between(features, labels)
-    near = {
-        _around_everything: "You measure the spread around the mean of *all* samples. NC1 asks for "
-        "the spread of each sample around the mean of its own class.",
-        _not_averaged: "You divide a sum over N samples by a sum over K classes. Take the mean "
-        "over samples in one and the mean over classes in the other.",
-        _not_centred: "Your class means are not centred: shift all features by a constant and your "
-        "number changes. Subtract the mean of the class means first.",
-        _centred_at_samples: "You centre the class means at the mean of all *samples*. The global "
-        "mean of NC1 is the mean of the class means.",
-        _classes_first: "You average within each class first. Here every *sample* counts the same.",
-    }
-    for wrong, message in near.items():
-        if math.isclose(float(value), wrong(features, labels), rel_tol=1e-5):
-            return message
-    if math.isclose(float(value), 1 / truth, rel_tol=1e-5):
-        return "That is between over within: collapse would send it to infinity. Turn it over."
-    if not math.isclose(float(value), truth, rel_tol=1e-5):
-        return f"On three small clouds you get {float(value):.4g}; it is {truth:.4g}."
-    return None
+def _turned_over(features, labels):
+    return (1 / torch.tensor(within_over_between(features, labels))).item()
 
 
-def _ratio_of_points(answer: Answer) -> str | None:
-    features, labels = _clouds(spread=0.0)
-    value = float(answer(features, labels))
-    if abs(value) > 1e-12:
-        return f"Collapsed clouds, every sample at its class mean, give {value:.3g} instead of 0."
-    return None
+def _uneven_clouds(generator):
+    for counts, dim in (((12, 20, 28), 5), ((4, 9), 2), ((6, 2, 11, 3), 3)):
+        features, labels = clouds(generator, counts, dim)
+        # Classes of different width, so that it matters what is averaged first.
+        width = 0.5 + torch.rand(len(counts), generator=generator)[labels, None]
+        yield features + width * normal(generator, *features.shape), labels
+    features, labels = clouds(generator, (5, 3, 9), 4, spread=0.0)
+    yield features, labels
 
 
 # 3.2 ----------------------------------------------------------------------------------------------
@@ -123,34 +101,24 @@ def _nearly_zero(train_error):
     return next((i for i, error in enumerate(train_error, 1) if error < 1e-3), None)
 
 
-def _terminal(answer: Answer) -> str | None:
-    got = answer([0.4, 0.1, 0.005, 0.0, 0.0, 0.0])
-    if got == 3:
-        return (
-            "You get epoch 3 for errors 0.4, 0.1, 0.005, 0, 0, 0. Either you count from 0 or you "
-            "take a small error for zero: the fourth epoch is the first at exactly 0."
-        )
-    if got != 4:
-        return f"For errors 0.4, 0.1, 0.005, 0, 0, 0 you get {got}; the fourth epoch is the first."
-    got = answer([0.4, 0.0007, 0.0, 0.0007, 0.0])
-    if got == 2:
-        return "One image in 1,400 is an error of 0.0007, which is not 0."
-    if got != 3:
-        return (
-            f"For errors 0.4, 0.0007, 0, 0.0007, 0 you get {got}. A later blip does not move the "
-            "*first* epoch at 0: it is the third."
-        )
-    return None
+def _by_index(train_error):
+    return train_error.index(0) + 1
 
 
-def _never_terminal(answer: Answer) -> str | None:
-    try:
-        got = answer([0.4, 0.2, 0.1])
-    except (ValueError, IndexError, StopIteration):
-        return "The error 0.4, 0.2, 0.1 never reaches zero, and your function stops. Return None."
-    if got is not None:
-        return f"The error 0.4, 0.2, 0.1 never reaches zero, yet you return {got}. Return None."
-    return None
+def _falling(generator, count):
+    """Errors that fall and never reach zero; the last is one image in some thousands."""
+    return sorted((uniform(generator, 0.002, 0.5) for _ in range(count)), reverse=True)
+
+
+def _errors(generator):
+    tiny = uniform(generator, 1e-5, 9e-4)
+    yield ([*_falling(generator, integer(generator, 2, 4)), 0.0, 0.0, 0.0],)
+    yield ([*_falling(generator, integer(generator, 1, 3)), tiny, 0.0, tiny, 0.0],)
+    yield ([*_falling(generator, 3), 0.0, 0.3, 0.2],)
+    yield ([0.0, tiny, 0.1],)
+    yield ([*_falling(generator, 3), 0.0],)
+    yield (_falling(generator, integer(generator, 3, 5)),)
+    yield ([*_falling(generator, 2), tiny],)
 
 
 # 3.3 ----------------------------------------------------------------------------------------------
@@ -179,30 +147,22 @@ def _inner_product(features, labels, logits):
     return (logits.argmax(1) != nearest).double().mean().item()
 
 
-def _decisions(answer: Answer) -> str | None:
-    features, labels = _clouds(spread=2.5)
-    generator = torch.Generator().manual_seed(5)
-    logits = torch.nn.functional.one_hot(labels, 3) + torch.randn(60, 3, generator=generator)
-    value = answer(features.clone(), labels.clone(), logits.clone())
-    if message := wrong_number(value):
-        return message
-    if float(value) > 1:
-        return "That is a count. NC4 is a fraction: divide by the number of samples."
-    near = {
-        _against_labels: "You compare the nearest mean with the *label*. NC4 asks whether the "
-        "nearest mean and the network agree, right or wrong.",
-        _error_of_network: "That is the network's training error. Where are the class means?",
-        _agreement: "That is the fraction that agrees. NC4 counts the others.",
-        _inner_product: "You take the mean with the largest inner product, not the nearest one. "
-        "They differ as soon as means have different lengths.",
-    }
-    truth = mismatch(features, labels, logits)
-    if math.isclose(float(value), truth, abs_tol=1e-5):
-        return None
-    for wrong, message in near.items():
-        if math.isclose(float(value), wrong(features, labels, logits), abs_tol=1e-5):
-            return message
-    return f"On three overlapping clouds you get {float(value):.4g}; it is {truth:.4g}."
+def _by_absolute_differences(features, labels, logits):
+    nearest = torch.cdist(features, _means(features, labels), p=1).argmin(1)
+    return (logits.argmax(1) != nearest).double().mean().item()
+
+
+def _number_of_samples(features, labels, logits):
+    return len(labels) * mismatch(features, labels, logits)
+
+
+def _overlapping(generator):
+    for counts, dim in (((40, 25, 35), 5), ((90, 60), 12), ((30, 10, 21, 39, 20), 3)):
+        features, labels = clouds(generator, counts, dim, spread=3.5)
+        onehot = torch.nn.functional.one_hot(labels, len(counts))
+        yield features, labels, 2 * onehot + 2 * normal(generator, len(labels), len(counts)) - 5
+    # Long means inside the cone of others: largest inner product and least distance differ.
+    yield features.abs(), labels, normal(generator, len(labels), len(counts))
 
 
 # 3.4 ----------------------------------------------------------------------------------------------
@@ -226,35 +186,22 @@ def _difference(train_error, nc1):
     return nc1[list(train_error).index(0)] - nc1[-1]
 
 
-def _fall(answer: Answer) -> str | None:
-    error, nc1 = [0.5, 0.1, 0.0, 0.01, 0.0], [12.0, 6.0, 3.0, 0.25, 0.5]
-    value = answer(list(error), list(nc1))
-    if message := wrong_number(value):
-        return message
-    near = {
-        24.0: "You measure from the first epoch on. Much of that fall happens while the error "
-        "still falls, and says nothing about the terminal phase.",
-        1 / 6: "You divide the end by the start. The factor of the fall is the other way up.",
-        2.5: "A difference depends on the scale of NC1. Take the ratio.",
-        12.0: "Both ends count: NC1 at the *first* epoch at zero error, over NC1 at the *last* "
-        "epoch, not over its smallest value.",
-    }
-    for wrong, message in near.items():
-        if math.isclose(float(value), wrong, rel_tol=1e-6):
-            return message
-    if not math.isclose(float(value), 6.0, rel_tol=1e-6):
-        return f"For errors {error} and NC1 {nc1} you get {float(value):.4g}; it falls 6-fold."
-    return None
+def _over_the_smallest(train_error, nc1):
+    return nc1[list(train_error).index(0)] / min(nc1)
 
 
-def _no_fall(answer: Answer) -> str | None:
-    try:
-        value = answer([0.5, 0.1], [12.0, 6.0])
-    except (ValueError, IndexError, StopIteration):
-        return "Training error never reaches zero here, and your function stops. Return None."
-    if value is not None:
-        return f"Training error never reaches zero, yet you return {value}. Return None."
-    return None
+def _one_row_early(train_error, nc1):
+    return nc1[max(list(train_error).index(0) - 1, 0)] / nc1[-1]
+
+
+def _index_without_a_way_out(train_error, nc1):
+    return nc1[list(train_error).index(0)] / nc1[-1]
+
+
+def _runs(generator):
+    for errors in _errors(generator):
+        (error,) = errors
+        yield error, [uniform(generator, 0.1, 12) for _ in error]
 
 
 # 3.5 ----------------------------------------------------------------------------------------------
@@ -282,37 +229,23 @@ def _unscaled(train_features, train_labels, test_features, test_labels):
     return (test_features - means[test_labels]).square().sum(1).mean().item()
 
 
-def _test_cloud(answer: Answer) -> str | None:
-    train, labels = _clouds(spread=0.1)
-    every_second = torch.arange(0, 60, 2)
-    test = (1.3 * train + torch.linspace(-1, 1, 5, dtype=torch.float64))[every_second]
-    test_labels = labels[every_second]
-    value = answer(train.clone(), labels.clone(), test.clone(), test_labels.clone())
-    if message := wrong_number(value):
-        return message
-    arguments = (train, labels, test, test_labels)
-    if math.isclose(float(value), _test_means(*arguments), rel_tol=1e-5):
-        return (
-            "You measure test samples around their own class means. Here all of them are shifted "
-            "by one vector, and a measure of *test* collapse must see that. Use the training means."
-        )
-    if math.isclose(float(value), _scaled_by_test_means(*arguments), rel_tol=1e-5):
-        return "You divide by the spread of the *test* means. The yardstick is the training means'."
-    if math.isclose(float(value), _unscaled(*arguments), rel_tol=1e-5):
-        return "Scale all features by 2: your number grows 4-fold. Divide by the means' spread."
-    truth = spread_of_test(*arguments)
-    if not math.isclose(float(value), truth, rel_tol=1e-5):
-        return f"On shifted clouds you get {float(value):.4g}; it is {truth:.4g}."
-    return None
+def _nearest_mean(train_features, train_labels, test_features, test_labels):
+    means = _means(train_features, train_labels)
+    near = torch.cdist(test_features, means).min(1).values.square().mean()
+    return (near / (means - means.mean(0)).square().sum(1).mean()).item()
 
 
-def _agrees_with_trace_ratio(answer: Answer) -> str | None:
-    train, labels = _clouds()
-    value = answer(train, labels, train, labels)
-    truth = measure(train, labels, torch.eye(3, 5, dtype=torch.float64)).trace_ratio
-    if not math.isclose(float(value), truth, rel_tol=1e-5):
-        return "With the training set as test set it must be the trace ratio of exercise 3.1."
-    return None
+def _train_and_test(generator):
+    for counts, dim in (((12, 20, 28), 5), ((9, 5), 2), ((6, 3, 4, 8), 3)):
+        train, labels = clouds(generator, counts, dim, spread=0.4)
+        some = torch.randperm(len(labels), generator=generator)[: len(labels) // 2]
+        test = 1.3 * train[some] + normal(generator, dim)
+        yield train, labels, test, labels[some]
+        # Tight clouds at the corner of another class.
+        yield train, labels, train[some], (labels[some] + 1) % len(counts)
+    yield train, labels, train, labels
+    first = labels[some] == 0  # a test set without the other classes
+    yield train, labels, test[first], labels[some][first]
 
 
 EXERCISES = (
@@ -320,7 +253,37 @@ EXERCISES = (
         "3.1",
         1,
         within_over_between,
-        (_ratio_of_clouds, _ratio_of_points),
+        _uneven_clouds,
+        (
+            Mistake(
+                _around_everything,
+                "You measure the spread around the mean of *all* samples. NC1 asks for the spread "
+                "of each sample around the mean of its own class.",
+            ),
+            Mistake(
+                _not_averaged,
+                "You divide a sum over N samples by a sum over K classes. Take the mean over "
+                "samples in one and the mean over classes in the other.",
+            ),
+            Mistake(
+                _not_centred,
+                "Your class means are not centred: shift all features by a constant and your "
+                "number changes. Subtract the mean of the class means first.",
+            ),
+            Mistake(
+                _centred_at_samples,
+                "You centre the class means at the mean of all *samples*. The global mean of NC1 "
+                "is the mean of the class means.",
+            ),
+            Mistake(
+                _classes_first,
+                "You average within each class first. Here every *sample* counts the same.",
+            ),
+            Mistake(
+                _turned_over,
+                "That is between over within: collapse would send it to infinity. Turn it over.",
+            ),
+        ),
         (
             "Two averages of squared distances: samples to their class mean, class means to their "
             "centre.",
@@ -329,19 +292,35 @@ EXERCISES = (
             "(means - means.mean(0)).square().sum(1).mean().",
         ),
         "The trace of a covariance is a mean squared distance, so no d × d matrix is needed.",
-        (
-            Mistake(_around_everything, "mean of *all* samples"),
-            Mistake(_not_averaged, "sum over K classes"),
-            Mistake(_not_centred, "not centred"),
-            Mistake(_centred_at_samples, "mean of all *samples*. The"),
-            Mistake(_classes_first, "within each class first"),
-        ),
     ),
     Exercise(
         "3.2",
         2,
         terminal_epoch,
-        (_terminal, _never_terminal),
+        _errors,
+        (
+            Mistake(_counted_from_zero, "You count from 0. The first epoch is epoch 1."),
+            Mistake(
+                _smallest,
+                "That is the epoch of the smallest error, also where no error is 0. Return None "
+                "if none is.",
+            ),
+            Mistake(
+                _from_then_on,
+                "You look for the epoch after which the error stays at zero. A later blip does not "
+                "move the *first* epoch at 0.",
+            ),
+            Mistake(
+                _nearly_zero,
+                "You take a small error for zero. One image in 1,400 is an error of 0.0007, which "
+                "is not 0.",
+            ),
+            Mistake(
+                _by_index,
+                "Right while some error is 0. Where none is, your function stops with an error "
+                "instead of returning None.",
+            ),
+        ),
         (
             "Go through the errors with their epoch numbers; epochs count from 1.",
             "enumerate(train_error, start=1) gives pairs (epoch, error).",
@@ -349,19 +328,37 @@ EXERCISES = (
         ),
         "Exactly zero: with N samples the error is a multiple of 1/N, so there is no rounding to "
         "forgive.",
-        (
-            Mistake(_counted_from_zero, "count from 0"),
-            Mistake(_smallest, "yet you return 3"),
-            Mistake(_from_then_on, "later blip"),
-            Mistake(_nearly_zero, "which is not 0"),
-            Mistake(lambda train_error: train_error.index(0) + 1, "your function stops"),
-        ),
     ),
     Exercise(
         "3.3",
         1,
         mismatch,
-        (_decisions,),
+        _overlapping,
+        (
+            Mistake(
+                _against_labels,
+                "You compare the nearest mean with the *label*. NC4 asks whether the nearest mean "
+                "and the network agree, right or wrong.",
+            ),
+            Mistake(
+                _error_of_network,
+                "That is the network's training error. Where are the class means?",
+            ),
+            Mistake(_agreement, "That is the fraction that agrees. NC4 counts the others."),
+            Mistake(
+                _inner_product,
+                "You take the mean with the largest inner product, not the nearest one. They "
+                "differ as soon as means have different lengths.",
+            ),
+            Mistake(
+                _by_absolute_differences,
+                "You add up absolute differences. Nearest is meant in the Euclidean distance.",
+            ),
+            Mistake(
+                _number_of_samples,
+                "That is a count. NC4 is a fraction: divide by the number of samples.",
+            ),
+        ),
         (
             "Two decisions for each sample: the network's, and that of the nearest class mean.",
             "torch.cdist(features, means) is (N, K); argmin(1) is the nearest mean's class.",
@@ -369,22 +366,41 @@ EXERCISES = (
         ),
         "The labels only serve to form the means. A network and a nearest-mean rule can agree and "
         "both be wrong.",
-        (
-            Mistake(_against_labels, "with the *label*"),
-            Mistake(_error_of_network, "training error"),
-            Mistake(_agreement, "fraction that agrees"),
-            Mistake(_inner_product, "largest inner product"),
-            Mistake(
-                lambda features, labels, logits: 60 * mismatch(features, labels, logits),
-                "That is a count",
-            ),
-        ),
     ),
     Exercise(
         "3.4",
         3,
         fall_in_terminal_phase,
-        (_fall, _no_fall),
+        _runs,
+        (
+            Mistake(
+                _from_the_start,
+                "You measure from the first epoch on. Much of that fall happens while the error "
+                "still falls, and says nothing about the terminal phase.",
+            ),
+            Mistake(
+                _upside_down,
+                "You divide the end by the start. The factor of the fall is the other way up.",
+            ),
+            Mistake(
+                _difference,
+                "A difference depends on the scale of NC1. Take the ratio.",
+            ),
+            Mistake(
+                _over_the_smallest,
+                "Both ends count: NC1 at the *first* epoch at zero error, over NC1 at the *last* "
+                "epoch, not over its smallest value.",
+            ),
+            Mistake(
+                _one_row_early,
+                "You begin one row too early: at the last row whose error is not yet zero.",
+            ),
+            Mistake(
+                _index_without_a_way_out,
+                "Right while some error is 0. Where none is, your function stops with an error "
+                "instead of returning None.",
+            ),
+        ),
         (
             "Which row is the first at zero training error?",
             "Go through zip(train_error, nc1); stop at the first error == 0.",
@@ -392,25 +408,35 @@ EXERCISES = (
         ),
         "Before zero error NC1 must fall for the classes to come apart at all. Only its fall "
         "afterwards tells a network that collapses from one that has merely fitted.",
-        (
-            Mistake(_from_the_start, "from the first epoch on"),
-            Mistake(_upside_down, "other way up"),
-            Mistake(_difference, "Take the ratio"),
-            Mistake(
-                lambda train_error, nc1: nc1[list(train_error).index(0)] / min(nc1),
-                "smallest value",
-            ),
-            Mistake(
-                lambda train_error, nc1: nc1[list(train_error).index(0)] / nc1[-1],
-                "your function stops",
-            ),
-        ),
     ),
     Exercise(
         "3.5",
         4,
         spread_of_test,
-        (_test_cloud, _agrees_with_trace_ratio),
+        _train_and_test,
+        (
+            Mistake(
+                _test_means,
+                "You measure test samples around their own class means. If all of them are shifted "
+                "by one vector, a measure of *test* collapse must see that. Use the training "
+                "means.",
+            ),
+            Mistake(
+                _unscaled,
+                "Scale all features by 2: your number grows 4-fold. Divide by the means' spread.",
+            ),
+            Mistake(
+                _scaled_by_test_means,
+                "You divide by the spread of the *test* means. The yardstick is the training "
+                "means'.",
+            ),
+            Mistake(
+                _nearest_mean,
+                "You measure to the *nearest* training mean. A tight cloud at the corner of "
+                "another class would count as collapsed: measure to the mean of the sample's own "
+                "class.",
+            ),
+        ),
         (
             "A classifier built on training means meets test features. Around which means should "
             "their spread be measured?",
@@ -419,10 +445,5 @@ EXERCISES = (
         ),
         "Test features could form tight clouds in the wrong places. Measured around the training "
         "means, that counts as spread.",
-        (
-            Mistake(_test_means, "Use the training means"),
-            Mistake(_unscaled, "Divide by the means"),
-            Mistake(_scaled_by_test_means, "spread of the *test* means"),
-        ),
     ),
 )

@@ -3,11 +3,21 @@
 import math
 
 import torch
-from torch import Tensor
 
-from ncourse.exercises import Answer, Exercise, Mistake, wrong_kind, wrong_number
-from ncourse.simplex import simplex_etf
-from ncourse.ufm import UFM, decompose_mse, nonnegative_margins, optimum
+from ncourse.exercises.checks import Exercise, Mistake
+from ncourse.exercises.draws import integer, labels, log_uniform, normal, uniform
+
+IMPORTS = """
+import math
+from dataclasses import replace
+import numpy as np
+import torch
+from ncourse.data import digits
+from ncourse.papers import fang2021, han2022, zhu2021
+from ncourse.simplex import cosine_matrix, off_diagonal
+from ncourse.ufm import UFM, Point, critical_point, curvature, minority_cosine, nonnegative_margins
+from ncourse.ufm import objective, optimum, plane, random_point, solve, solve_layer_peeled
+"""
 
 
 # 4.1 ----------------------------------------------------------------------------------------------
@@ -28,27 +38,9 @@ def _no_classes(num_classes, samples_per_class):
     return 1 / math.sqrt(samples_per_class)
 
 
-def _vanishes(answer: Answer) -> str | None:
-    for count, samples in ((4, 9), (10, 4), (3, 1)):
-        value = answer(count, samples)
-        if message := wrong_number(value):
-            return message
-        near = {
-            _no_root: f"1/(Kn) is what you get when n stands outside the root. In K c = 1 the n is "
-            f"inside: c = √(n λ_W λ_H), with both penalties {float(value):.3g}.",
-            _no_samples: "Your answer does not depend on n. With more samples a class has more "
-            "features to pay for, so it gives up at a smaller λ.",
-            _no_classes: "The condition is K c = 1, not c = 1. Where is your K?",
-        }
-        for wrong, message in near.items():
-            if math.isclose(float(value), wrong(count, samples), rel_tol=1e-6) and samples > 1:
-                return message
-        if not math.isclose(float(value), vanishing_penalty(count, samples), rel_tol=1e-6):
-            return (
-                f"For K = {count}, n = {samples} you get {float(value):.4g}; put it into "
-                "K √(n λ λ): it should be 1."
-            )
-    return None
+def _sizes(generator):
+    for samples in (9, 1, integer(generator, 2, 50), integer(generator, 100, 900)):
+        yield integer(generator, 2, 20), samples
 
 
 # 4.2 ----------------------------------------------------------------------------------------------
@@ -78,60 +70,18 @@ def _margin_base_ten(num_classes, samples_per_class, lambda_w, lambda_h):
     return margin(num_classes, samples_per_class, lambda_w, lambda_h) / math.log(10)
 
 
-def _margin_small_penalty(answer: Answer) -> str | None:
-    arguments = (4, 10, 1e-3, 4e-3)
-    value = answer(*arguments)
-    if message := wrong_number(value):
-        return message
-    near = {
-        _margin_without_n: "You drop n: the penalty on H counts every sample's feature, and c = "
-        "√(n λ_W λ_H).",
-        _margin_missing_one: "You get log(1/c − K). There are K − 1 *other* classes in the "
-        "denominator of the softmax, so it is e^a + K − 1 = 1/c.",
-        _margin_base_ten: "That is a logarithm to base 10. The softmax has e in it: math.log.",
-    }
-    for wrong, message in near.items():
-        if math.isclose(float(value), wrong(*arguments), rel_tol=1e-6):
-            return message
-    truth = margin(*arguments)
-    if not math.isclose(float(value), truth, rel_tol=1e-6):
-        return (
-            f"For K = 4, n = 10, λ_W = 0.001, λ_H = 0.004 you get {float(value):.4g}; it is "
-            f"{truth:.4g}."
-        )
-    return None
-
-
-def _margin_large_penalty(answer: Answer) -> str | None:
-    # K c = 1.26: the logarithm still exists, but is negative.
-    try:
-        value = answer(4, 10, 0.1, 0.1)
-        beyond = answer(4, 10, 1.0, 1.0)
-    except ValueError:
-        return (
-            "With large penalties your logarithm has a negative argument. Once K c ≥ 1 no positive "
-            "margin solves the equation: return 0."
-        )
-    if float(value) < 0:
-        return (
-            f"For λ_W = λ_H = 0.1 you get {float(value):.3g}: a negative margin would put the "
-            "wrong class first. Once K c ≥ 1 the minimum is at 0."
-        )
-    if float(value) != 0 or float(beyond) != 0:
-        return "For λ_W = λ_H = 0.1 and for 1 everything is zero, and so is the margin."
-    return None
-
-
 def _slope(features, labels, weight):
     targets = torch.nn.functional.one_hot(labels, len(weight))
     return (torch.softmax(features @ weight.T, dim=1) - targets) / len(labels)
 
 
-def _place() -> tuple[UFM, Tensor, Tensor]:
-    model = UFM(num_classes=3, samples_per_class=4, dim=5, lambda_w=0.02, lambda_h=0.02)
-    generator = torch.Generator().manual_seed(0)
-    features = torch.randn(12, 5, generator=generator, dtype=torch.float64)
-    return model, features, torch.randn(3, 5, generator=generator, dtype=torch.float64)
+def _penalties(generator):
+    for count, samples in ((4, 10), (integer(generator, 2, 9), 1), (3, integer(generator, 20, 50))):
+        # c is so many times 1/K: a positive margin, one near zero, none, and none by far.
+        for part in (uniform(generator, 0.01, 0.5), 0.99, 1.02, 9.0):
+            first = log_uniform(generator, 1e-2, 1)
+            yield count, samples, first, (part / count) ** 2 / (samples * first)
+    yield 4, 4, 0.125, 0.125  # K c is exactly 1
 
 
 # 4.3 ----------------------------------------------------------------------------------------------
@@ -172,33 +122,15 @@ def _without_penalty(features, targets, penalty):
     return _solved(features, targets, 0.0, bias_penalty=0.0, samples=len(features))
 
 
-def _regresses(answer: Answer) -> str | None:
-    model, features, weight = _place()
-    features = features + 1.0
-    targets = torch.nn.functional.one_hot(model.labels, 3).double()
-    got = answer(features.clone(), targets.clone(), 0.3)
-    if not isinstance(got, tuple) or len(got) != 2:
-        return "Return two tensors: weight (K, d) and bias (K,)."
-    for value, shape in zip(got, (tuple(weight.shape), (3,)), strict=True):
-        if message := wrong_kind(value, shape):
-            return message
-    near = {
-        _free_bias: "Your bias is not penalised. In this loss it is: λ stands before ‖W‖² + ‖b‖².",
-        _sum_of_squares: "You sum over samples. The loss is a mean, so divide HᵀH and HᵀY by N; "
-        "otherwise λ is N times too weak.",
-        _without_bias: "Your bias is 0. Append a constant 1 to every feature and solve for both.",
-        _without_penalty: "That is plain least squares. Add λ to the diagonal.",
-    }
-    for wrong, message in near.items():
-        pairs = zip(got, wrong(features, targets, 0.3), strict=True)
-        if all(torch.allclose(a, b, atol=1e-9) for a, b in pairs):
-            return message
-    parts = decompose_mse(
-        features=features, labels=model.labels, weight=got[0], bias=got[1], penalty=0.3
-    )
-    if parts.perpendicular > 1e-12:
-        return f"L⊥ of your classifier is {parts.perpendicular:.3g}; that of the best one is 0."
-    return None
+def _regressions(generator):
+    for counts, dim in (((4, 4, 4), 5), ((2, 9), 3), ((1, 5, 3, 8), 4)):
+        of_class = labels(generator, counts)
+        features = normal(generator, len(of_class), dim) + 1
+        yield (
+            features,
+            torch.eye(len(counts), dtype=torch.float64)[of_class],
+            uniform(generator, 0.05, 1),
+        )
 
 
 # 4.4 ----------------------------------------------------------------------------------------------
@@ -231,50 +163,18 @@ def _as_a_length(weight, k, shares):
     return (weight[k] - shares @ weight).clamp(min=0).norm().item()
 
 
-def _bounds_the_margin(answer: Answer) -> str | None:
-    generator = torch.Generator().manual_seed(4)
-    weight = torch.randn(4, 6, generator=generator, dtype=torch.float64)
-    shares = torch.tensor([0.5, 0.3, 0.0, 0.2], dtype=torch.float64)
-    arguments = (weight, 2, shares)
-    value = answer(weight.clone(), 2, shares.clone())
-    if message := wrong_number(value):
-        return message
-    near = {
-        _all_entries: "You add up all entries of the difference. The feature chooses its entries "
-        "in [0, 1]: where the difference is negative it takes 0.",
-        _absolute_entries: "You add up absolute values. That is the best of features with entries "
-        "in [−1, 1]; after a ReLU a negative difference is worth 0, not its size.",
-        _evenly_shared: "You average over the classes evenly. The shares say how much of each "
-        "class goes into the mean: shares @ weight.",
-        _turned_round: "You measure how far the others can be preferred to class k. The other way "
-        "round: w_k minus the mean of the others.",
-        _cut_too_early: "You drop negative entries of W before you subtract. A feature sees the "
-        "*difference*: subtract first.",
-        _as_a_length: "You take a norm. That bounds features of length 1; here each entry may go "
-        "up to 1 by itself, so the positive entries add up.",
-    }
-    truth = margin_bound(*arguments)
-    if math.isclose(float(value), truth, rel_tol=1e-6):
-        return None
-    for wrong, message in near.items():
-        if math.isclose(float(value), wrong(*arguments), rel_tol=1e-6):
-            return message
-    return (
-        f"For a random classifier you get {float(value):.4g}; it is {truth:.4g}. Which h with "
-        "entries in [0, 1] makes <w_k − Σ p_l w_l, h> largest?"
-    )
-
-
-def _holds_for_the_programme(answer: Answer) -> str | None:
-    weight = simplex_etf(3, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    margins = nonnegative_margins(weight)
-    for k in range(3):
-        for share in (0.0, 0.25, 0.5, 1.0):
-            shares = torch.full((3,), 1 - share, dtype=torch.float64)
-            shares[(k + 1) % 3], shares[k] = share, 0.0
-            if float(answer(weight, k, shares)) < margins[k] - 1e-7:
-                return "Your bound is below the margin that a feature reaches: no bound."
-    return None
+def _shared(generator):
+    for count, dim in ((4, 6), (3, 2), (6, 10)):
+        for _ in range(2):
+            k = integer(generator, 0, count - 1)
+            shares = torch.rand(count, generator=generator, dtype=torch.float64)
+            shares[k] = 0
+            if count > 4:
+                shares[(k + 1) % count] = 0
+            yield normal(generator, count, dim), k, shares / shares.sum()
+    weight = normal(generator, 3, 4)
+    weight[0] = 0.3 * weight[1] + 0.7 * weight[2] - 0.1  # out of reach
+    yield weight, 0, torch.tensor([0.0, 0.3, 0.7], dtype=torch.float64)
 
 
 # 4.5 ----------------------------------------------------------------------------------------------
@@ -302,37 +202,11 @@ def _only_norm(features, labels, weight, penalty):
     return torch.linalg.matrix_norm(_slope(features, labels, weight), 2).item()
 
 
-def _curves_at_origin(answer: Answer) -> str | None:
-    # Unequal norms of the singular values, so that no two of the mistakes agree.
-    model, features, weight = _place()
-    arguments = (features, model.labels, weight, 0.02)
-    value = answer(*arguments)
-    if message := wrong_number(value):
-        return message
-    near = {
-        _by_frobenius: "You use the Frobenius norm. Best is to put all of the new coordinate into "
-        "*one* pair of singular vectors: the largest singular value counts.",
-        _not_divided: "The loss is a mean: G = (softmax − onehot)/N.",
-        _by_smallest: "You use the smallest singular value. The steepest way down belongs to the "
-        "largest.",
-        _only_norm: "That is ‖G‖₂. The penalty works against it: λ − ‖G‖₂.",
-    }
-    for wrong, message in near.items():
-        if math.isclose(float(value), wrong(*arguments), rel_tol=1e-6):
-            return message
-    truth = least_curvature(*arguments)
-    if not math.isclose(float(value), truth, rel_tol=1e-6):
-        return f"At a random point you get {float(value):.5g}; λ − ‖G‖₂ is {truth:.5g} there."
-    return None
-
-
-def _flat_at_optimum(answer: Answer) -> str | None:
-    model, _, _ = _place()
-    best = optimum(model).point
-    value = float(answer(best.features, model.labels, best.weight, 0.02))
-    if abs(value) > 1e-9:
-        return f"At the optimum there is no way down: it should be 0, and you get {value:.3g}."
-    return None
+def _places(generator):
+    for counts, dim in (((4, 4, 4), 5), ((3, 7), 4), ((2, 1, 6, 4), 8)):
+        of_class = labels(generator, counts)
+        features = uniform(generator, 0.5, 2) * normal(generator, len(of_class), dim)
+        yield features, of_class, normal(generator, len(counts), dim), uniform(generator, 0.01, 0.5)
 
 
 EXERCISES = (
@@ -340,7 +214,23 @@ EXERCISES = (
         "4.1",
         2,
         vanishing_penalty,
-        (_vanishes,),
+        _sizes,
+        (
+            Mistake(
+                _no_root,
+                "1/(Kn) is what you get when n stands outside the root. In K c = 1 the n is "
+                "inside: c = √(n λ_W λ_H).",
+            ),
+            Mistake(
+                _no_samples,
+                "Your answer does not depend on n. With more samples a class has more features "
+                "to pay for, so it gives up at a smaller λ.",
+            ),
+            Mistake(
+                _no_classes,
+                "The condition is K c = 1, not c = 1. Where is your K?",
+            ),
+        ),
         (
             "Everything is zero from K c = 1 on, and c = √(n λ_W λ_H).",
             "With λ_W = λ_H = λ, c = λ √n.",
@@ -348,17 +238,32 @@ EXERCISES = (
         ),
         "At the origin the fit pulls with strength 1/(K√n), the largest singular value of its "
         "gradient in the logits. A penalty that pulls harder wins.",
-        (
-            Mistake(_no_root, "outside the root"),
-            Mistake(_no_samples, "does not depend on n"),
-            Mistake(_no_classes, "Where is your K"),
-        ),
     ),
     Exercise(
         "4.2",
         1,
         margin,
-        (_margin_small_penalty, _margin_large_penalty),
+        _penalties,
+        (
+            Mistake(
+                _margin_without_n,
+                "You drop n: the penalty on H counts every sample's feature, and c = √(n λ_W λ_H).",
+            ),
+            Mistake(
+                _margin_missing_one,
+                "You get log(1/c − K). There are K − 1 *other* classes in the denominator of "
+                "the softmax, so it is e^a + K − 1 = 1/c.",
+            ),
+            Mistake(
+                _margin_unclipped,
+                "With large penalties your logarithm is negative or does not exist: a negative "
+                "margin would put the wrong class first. Once K c ≥ 1 the minimum is at 0.",
+            ),
+            Mistake(
+                _margin_base_ten,
+                "That is a logarithm to base 10. The softmax has e in it: math.log.",
+            ),
+        ),
         (
             "Set the derivative of log(1 + (K−1)e^{−a}) + (K−1) c a to zero.",
             "(K−1)e^{−a} / (1 + (K−1)e^{−a}) = (K−1) c; multiply above and below by e^a.",
@@ -366,18 +271,31 @@ EXERCISES = (
         ),
         "One unknown is left because the loss is convex in the logits and symmetric in the "
         "classes; its slope at zero decides whether it leaves zero at all.",
-        (
-            Mistake(_margin_without_n, "You drop n"),
-            Mistake(_margin_missing_one, "log(1/c − K)"),
-            Mistake(_margin_unclipped, "negative"),
-            Mistake(_margin_base_ten, "base 10"),
-        ),
     ),
     Exercise(
         "4.3",
         4,
         best_classifier,
-        (_regresses,),
+        _regressions,
+        (
+            Mistake(
+                _free_bias,
+                "Your bias is not penalised. In this loss it is: λ stands before ‖W‖² + ‖b‖².",
+            ),
+            Mistake(
+                _sum_of_squares,
+                "You sum over samples. The loss is a mean, so divide HᵀH and HᵀY by N; "
+                "otherwise λ is N times too weak.",
+            ),
+            Mistake(
+                _without_bias,
+                "Your bias is 0. Append a constant 1 to every feature and solve for both.",
+            ),
+            Mistake(
+                _without_penalty,
+                "That is plain least squares. Add λ to the diagonal.",
+            ),
+        ),
         (
             "Append a constant 1 to every feature: the bias becomes one more column of W.",
             "With E the extended features, (N, d+1): solve (EᵀE/N + λI) X = EᵀY/N.",
@@ -385,18 +303,44 @@ EXERCISES = (
         ),
         "L⊥ is the squared distance to this classifier, weighted by the same matrix: what is left "
         "to gain without touching the features.",
-        (
-            Mistake(_free_bias, "not penalised"),
-            Mistake(_sum_of_squares, "sum over samples"),
-            Mistake(_without_bias, "Append a constant"),
-            Mistake(_without_penalty, "plain least squares"),
-        ),
     ),
     Exercise(
         "4.4",
         5,
         margin_bound,
-        (_bounds_the_margin, _holds_for_the_programme),
+        _shared,
+        (
+            Mistake(
+                _all_entries,
+                "You add up all entries of the difference. The feature chooses its entries in "
+                "[0, 1]: where the difference is negative it takes 0.",
+            ),
+            Mistake(
+                _absolute_entries,
+                "You add up absolute values. That is the best of features with entries in [−1, "
+                "1]; after a ReLU a negative difference is worth 0, not its size.",
+            ),
+            Mistake(
+                _evenly_shared,
+                "You average over the classes evenly. The shares say how much of each class "
+                "goes into the mean: shares @ weight.",
+            ),
+            Mistake(
+                _turned_round,
+                "You measure how far the others can be preferred to class k. The other way "
+                "round: w_k minus the mean of the others.",
+            ),
+            Mistake(
+                _cut_too_early,
+                "You drop negative entries of W before you subtract. A feature sees the "
+                "*difference*: subtract first.",
+            ),
+            Mistake(
+                _as_a_length,
+                "You take a norm. That bounds features of length 1; here each entry may go up "
+                "to 1 by itself, so the positive entries add up.",
+            ),
+        ),
         (
             "The least of <w_k − w_l, h> over l is at most any weighted mean of them: at most "
             "<w_k − Σ p_l w_l, h>.",
@@ -406,20 +350,32 @@ EXERCISES = (
         "If it is 0, class k is out of reach for every feature after a ReLU, and no training "
         "helps. With the best shares it equals `nonnegative_margins`: duality of linear "
         "programmes.",
-        (
-            Mistake(_all_entries, "it takes 0"),
-            Mistake(_absolute_entries, "absolute values"),
-            Mistake(_evenly_shared, "evenly"),
-            Mistake(_turned_round, "other way"),
-            Mistake(_cut_too_early, "subtract first"),
-            Mistake(_as_a_length, "You take a norm"),
-        ),
     ),
     Exercise(
         "4.5",
         3,
         least_curvature,
-        (_curves_at_origin, _flat_at_optimum),
+        _places,
+        (
+            Mistake(
+                _by_frobenius,
+                "You use the Frobenius norm. Best is to put all of the new coordinate into "
+                "*one* pair of singular vectors: the largest singular value counts.",
+            ),
+            Mistake(
+                _not_divided,
+                "The loss is a mean: G = (softmax − onehot)/N.",
+            ),
+            Mistake(
+                _by_smallest,
+                "You use the smallest singular value. The steepest way down belongs to the "
+                "largest.",
+            ),
+            Mistake(
+                _only_norm,
+                "That is ‖G‖₂. The penalty works against it: λ − ‖G‖₂.",
+            ),
+        ),
         (
             "G = (softmax − onehot)/N, (N, K), is the gradient in the logits.",
             "Moving by u in W and v in H along a spare dimension changes the loss by "
@@ -429,11 +385,5 @@ EXERCISES = (
         ),
         "The same number decides optimality: if ‖G‖₂ ≤ λ there is no way down into a spare "
         "dimension, and the convex problem in the logits is solved.",
-        (
-            Mistake(_by_frobenius, "Frobenius"),
-            Mistake(_not_divided, "is a mean"),
-            Mistake(_by_smallest, "smallest singular value"),
-            Mistake(_only_norm, "works against it"),
-        ),
     ),
 )

@@ -1,14 +1,22 @@
 """Exercises of chapter 5, shallow networks."""
 
 import math
-from collections.abc import Callable
 
 import numpy as np
 import torch
 from scipy.optimize import linprog
-from torch import Tensor
 
-from ncourse.exercises import Answer, Exercise, Mistake, wrong_kind, wrong_number
+from ncourse.exercises.agreement import Unfit, received
+from ncourse.exercises.checks import Exercise, Mistake
+from ncourse.exercises.draws import integer, labels, log_uniform, normal, orthonormal, uniform
+
+IMPORTS = """
+import math
+import numpy as np
+import torch
+from scipy.optimize import linprog
+from ncourse.papers import hong2024
+"""
 
 
 # 5.1 ----------------------------------------------------------------------------------------------
@@ -42,43 +50,13 @@ def _at_the_target(num_classes, samples_per_class, lambda_w, lambda_h):
     return num_classes * math.sqrt(samples_per_class * lambda_w * lambda_h) / 2
 
 
-def _floors(answer: Answer) -> str | None:
-    near: dict[Callable, str] = {
-        _penalty_only: "That is K c. You have set the logits to 1 and counted the penalty only; at "
-        "the minimum they are 1 − K c, which costs a fit and saves penalty: what is left is "
-        "K c − (K c)²/2.",
-        _one_class: "Your answer does not depend on K. Put c = K √(n λ_W λ_H) into it, not "
-        "√(n λ_W λ_H).",
-        _without_samples: "Your answer does not depend on n. Each sample brings a feature that "
-        "costs penalty.",
-        _at_the_target: "That is K c/2, half of the penalty at logits of 1. There is a factor of "
-        "two to find in λ/2 ‖W‖² + λ/2 ‖H‖², and the logits are 1 − K c, not 1.",
-    }
-    for arguments in ((3, 20, 0.02, 0.001), (4, 9, 0.01, 0.02)):
-        value = answer(*arguments)
-        if message := wrong_number(value):
-            return message
-        for wrong, message in near.items():
-            if math.isclose(float(value), wrong(*arguments), rel_tol=1e-5):
-                return message
-        truth = least_loss(*arguments)
-        if not math.isclose(float(value), truth, rel_tol=1e-5):
-            return (
-                f"For K, n, λ_W, λ_H = {arguments} you get {float(value):.6g}; it is {truth:.6g}."
-            )
-    return None
-
-
-def _floor_with_large_penalties(answer: Answer) -> str | None:
-    value = answer(4, 25, 0.1, 0.1)  # K c = 2
-    if message := wrong_number(value):
-        return message
-    if not math.isclose(float(value), 0.5, rel_tol=1e-5):
-        return (
-            f"For K c = 2 you get {float(value):.4g}. Beyond K c = 1 the best logit would be "
-            "negative, and that does not pay: everything is zero, and the loss of zero is 1/2."
-        )
-    return None
+def _penalties(generator):
+    for count, samples in ((3, 20), (integer(generator, 4, 9), 1), (2, integer(generator, 5, 50))):
+        # K c below 1, just below, between 1 and 2, and beyond.
+        for shrinkage in (uniform(generator, 0.02, 0.9), 0.98, 1.4, uniform(generator, 2.5, 9)):
+            first = log_uniform(generator, 1e-2, 1)
+            yield count, samples, first, (shrinkage / count) ** 2 / (samples * first)
+    yield 4, 4, 0.125, 0.125  # K c is exactly 1
 
 
 # 5.2 ----------------------------------------------------------------------------------------------
@@ -133,79 +111,70 @@ def _zero_target(data, labels, k):
     return _programme(data, labels, k, b_eq=np.zeros((labels == k).sum()))
 
 
-_PLANE = np.array([[-1.0, 0.5], [-1.0, 2.0], [1.0, 1.0], [2.0, -1.0], [0.5, -3.0]])
-_PLANE_LABELS = np.array([0, 0, 1, 1, 1])
+SAMPLES = (
+    # u = (-1, 0) tells class 0 from class 1; no u >= 0 does.
+    ([[-1.0, 0.5], [-1.0, 2.0], [1.0, 1.0], [2.0, -1.0], [0.5, -3.0]], [0, 0, 1, 1, 1]),
+    # The same turned by a half: here some u >= 0 does.
+    ([[1.0, -0.5], [1.0, -2.0], [-1.0, -1.0], [-2.0, 1.0], [-0.5, 3.0]], [0, 0, 1, 1, 1]),
+    # No u at all.
+    ([[1.0, 0.0], [2.0, 1.0], [1.0, 1.0]], [0, 1, 1]),
+    # One sample a class: 0 on the other is enough, and less is allowed.
+    ([[1.0, 0.0], [2.0, 1.0]], [0, 1]),
+    # Class 0 can be fitted, <u, x> >= 1, and not be sent to one value.
+    ([[1.0, 0.0], [2.0, 0.0], [-1.0, 1.0], [-2.0, -1.0]], [0, 0, 1, 1]),
+)
 
 
-def _wrong_witness(value, data, labels, k) -> str | None:
-    """What is wrong with a witness, whether or not there is a better one."""
-    try:
-        u = np.asarray(value, dtype=float)
-    except (TypeError, ValueError):
-        return f"Your function returns a {type(value).__name__}; return u, (d,), or None."
-    if u.shape != (data.shape[1],):
-        return f"Your u is {u.shape}; expected {(data.shape[1],)}. `linprog` calls it `.x`."
-    values = data @ u
-    if np.abs(values[labels == k]).max() < 1e-6:
-        return "Your u gives 0 on class k: a unit that is off. Ask for 1 there."
-    if np.abs(values[labels == k] - 1).max() > 1e-5:
-        return (
-            f"On class k your u gives {values[labels == k].min():.3g} to "
-            f"{values[labels == k].max():.3g}. It has to be 1 on *each* sample: an equality, "
-            "A_eq and b_eq. To be at least 1 is enough to fit, not to collapse."
-        )
-    if values[labels != k].max() > 1e-5:
-        return (
-            f"Your u gives {values[labels != k].max():.3g} on a sample of another class, so the "
-            "unit is on there. `linprog` reads A_ub @ u <= b_ub: is a sign the other way round?"
-        )
-    return None
-
-
-def _finds_the_unit(answer: Answer) -> str | None:
-    value = answer(_PLANE.copy(), _PLANE_LABELS.copy(), 0)
-    if value is not None:
-        return _wrong_witness(value, _PLANE, _PLANE_LABELS, 0)
-    # The same data turned by a half: an answer with u >= 0 finds it there.
-    turned = answer(-_PLANE, _PLANE_LABELS.copy(), 0)
-    if turned is not None and _wrong_witness(turned, -_PLANE, _PLANE_LABELS, 0) is None:
-        return (
-            "You return None, but u = (−1, 0) does it. `linprog` looks for u >= 0 unless you say "
-            "bounds=(None, None)."
-        )
-    # A sign the other way round finds something here, but not for the points above.
-    three = np.array([[1.0, 0.0], [2.0, 1.0], [1.0, 1.0]])
-    found = answer(three.copy(), np.array([0, 1, 1]), 0)
-    if found is not None and (message := _wrong_witness(found, three, np.array([0, 1, 1]), 0)):
-        return message
-    if found is not None or answer(three[:2].copy(), np.array([0, 1]), 0) is not None:
-        return (
-            "You return None for points in the plane that u = (−1, 0) tells apart. On the other "
-            "classes <u, x> may be anything up to 0: ask for <= 0, not for = 0, nor for a margin."
-        )
-    return (
-        "You return None where u = (−1, 0) does it. Do you return the solution? And are the "
-        "samples of class k left out of the inequalities? Nothing is 1 and <= 0 at once."
-    )
-
-
-def _knows_when_there_is_none(answer: Answer) -> str | None:
-    random = np.random.default_rng(0)
-    labels = np.repeat([0, 1, 2], 6)
+def _samples(generator):
+    for points, of_class in SAMPLES:
+        order = torch.randperm(len(points), generator=generator).numpy()
+        stretch = uniform(generator, 0.5, 2)
+        yield stretch * np.array(points)[order], np.array(of_class)[order], 0
     for dim in (4, 9, 12, 18):
-        for _ in range(3):
-            data = random.standard_normal((18, dim))
-            for k in range(3):
-                value = answer(data.copy(), labels.copy(), k)
-                truth = witness(data, labels, k)
-                if value is None and truth is not None:
-                    return (
-                        f"For 18 random points in {dim} dimensions you return None for a class "
-                        "that has a witness. Which of your conditions is too strict?"
-                    )
-                if value is not None and (message := _wrong_witness(value, data, labels, k)):
-                    return message
-    return None
+        for counts in ((6, 6, 6), (3, 5), (2, 7, 4, 5)):
+            of_class = labels(generator, counts).numpy()
+            k = integer(generator, 0, len(counts) - 1)
+            yield normal(generator, len(of_class), dim).numpy(), of_class, k
+
+
+def _fault(value, data, labels, k):
+    """What is wrong with a witness: "off" or "uneven" on class k, "on" elsewhere, or nothing."""
+    values = data @ received(value, torch.zeros(data.shape[1])).numpy()
+    if np.abs(values[labels == k]).max() < 1e-6:
+        return "off"
+    if not np.abs(values[labels == k] - 1).max() <= 1e-5:
+        return "uneven"
+    return "" if values[labels != k].max() <= 1e-5 else "on"
+
+
+FAULTS = {
+    "off": "Your u gives 0 on class k: a unit that is off. Ask for 1 there.",
+    "uneven": "Your u is not 1 on *each* sample of class k: an equality, A_eq and b_eq. To be at "
+    "least 1 is enough to fit, not to collapse.",
+    "on": "Your u is positive on a sample of another class, so the unit is on there. `linprog` "
+    "reads A_ub @ u <= b_ub: is a sign the other way round?",
+}
+
+
+def _is_a_witness(value, wanted, arguments):
+    if value is not None and (fault := _fault(value, *arguments)):
+        return FAULTS[fault]
+    if value is None and wanted is not None:
+        return (
+            f"For {len(arguments[0])} points in {arguments[0].shape[1]} dimensions you return None "
+            "for a class that has a witness. Which of your conditions is too strict?"
+        )
+    return True
+
+
+def _same_fault(value, other, arguments):
+    """Two answers make the same mistake if both find nothing, or witnesses with the same fault."""
+    if value is None or other is None:
+        return value is other
+    try:
+        return _fault(value, *arguments) == _fault(other, *arguments)
+    except Unfit:  # no vector at all
+        return False
 
 
 # 5.3 ----------------------------------------------------------------------------------------------
@@ -240,38 +209,52 @@ def _width(feasible, low, high, tolerance):
     return edge - low
 
 
-def _bisects(answer: Answer) -> str | None:
-    for edge in (0.31, 1.7, 3.77, 6.4):
-        asked: list[float] = []
+class Feasible:
+    """True from an edge on, and a count of how often it was asked."""
 
-        def feasible(snr, edge=edge, asked=asked):
-            asked.append(float(snr))
-            if len(asked) > 20_000:
-                raise RuntimeError("asked 20,000 times and still not done")
-            return snr >= edge
+    def __init__(self, edge, at_the_edge):
+        self.edge, self.at_the_edge, self.asked = edge, at_the_edge, 0
 
-        low, high = 0.25, 8.0
-        value = answer(feasible, low, high, 1e-3)
-        if message := wrong_number(value):
-            return message
-        if len(asked) > 100:
-            return (
-                f"The answer is there, but you ask {len(asked)} times. Halving needs 13 questions "
-                "from 8 down to 0.001; each question is a linear programme."
-            )
-        if abs(float(value) - edge) > 1.01e-3:
-            reached = f"For an edge at {edge} between 0.25 and 8 you return {float(value):.4g}."
-            if math.isclose(float(value), edge - low, abs_tol=2e-3):
-                return f"{reached} That is its distance from `low`; return its place."
-            if min(abs(float(value) - low), abs(float(value) - high)) < 5e-3:
-                return (
-                    f"{reached} You end at an end: you keep the wrong half. If the middle is "
-                    "feasible, the edge is below it, so the middle becomes the new `high`."
-                )
-            if len(asked) < 10:
-                return f"{reached} Go on halving while high − low is above the tolerance."
-            return reached
-    return None
+    def __call__(self, snr):
+        """Whether this SNR is enough."""
+        self.asked += 1
+        if self.asked > 2_000:
+            raise RuntimeError("asked 2,000 times and still not done")
+        return snr > self.edge or (self.at_the_edge and snr == self.edge)
+
+
+def _edges(generator):
+    for low, high, tolerance in ((0.25, 8.0, 1e-3), (0.0, 1.0, 1e-6), (2.0, 30.0, 0.5)):
+        for share in (uniform(generator, 0.03, 0.3), uniform(generator, 0.6, 0.97)):
+            yield Feasible(low + share * (high - low), True), low, high, tolerance
+    yield Feasible(0.5, False), 0.0, 1.0, 0.01  # the edge is the first middle
+    low = uniform(generator, 0.1, 0.4)
+    yield Feasible(low + 0.3, True), low, low + 0.5, 1e-4
+
+
+def _value_and_questions(answer, arguments):
+    return answer(*arguments), arguments[0].asked
+
+
+def _is_the_edge(value, wanted, arguments):
+    feasible, low, high, tolerance = arguments
+    (place, asked), (_, enough) = value, wanted
+    if asked > enough + 4:
+        return (
+            f"You ask {asked:g} times. Halving needs {enough} questions from {high:g} − {low:g} "
+            f"down to {tolerance:g}; each question is a linear programme."
+        )
+    if abs(place - feasible.edge) <= 1.01 * tolerance:
+        return True
+    reached = (
+        f"For an edge at {feasible.edge:.4g} between {low:g} and {high:g} you return {place:.4g}."
+    )
+    if min(abs(place - low), abs(place - high)) <= 5 * tolerance:
+        return (
+            f"{reached} You end at an end. If the middle is feasible, the edge is below it, so the "
+            "middle becomes the new `high`."
+        )
+    return f"{reached} The tolerance is {tolerance:g}: go on halving while high − low is above it."
 
 
 # 5.4 ----------------------------------------------------------------------------------------------
@@ -306,43 +289,23 @@ def _of_the_data(data, labels, first):
     return (torch.linalg.pinv(data) @ onehot).T
 
 
-def _collapses_anything(answer: Answer) -> str | None:
-    generator = torch.Generator().manual_seed(5)
-    for counts in ((4, 4, 4), (2, 3, 7)):
-        labels = torch.repeat_interleave(torch.arange(3), torch.tensor(counts))
-        labels = labels[torch.randperm(12, generator=generator)]
-        data = torch.randn(12, 4, generator=generator, dtype=torch.float64)
-        first = torch.randn(48, 4, generator=generator, dtype=torch.float64)
-        value = answer(data.clone(), labels.clone(), first.clone())
-        if isinstance(value, Tensor) and value.shape == (48, 3):
-            return "Your layer is (D1, K). Rows are units, as in `nn.Linear`: transpose it."
-        if isinstance(value, Tensor) and value.shape == (3, 4):
-            return (
-                "Your layer reads the data, (K, d). It stands on top of the first one and reads "
-                "Φ = ReLU(X A₁ᵀ), (N, D1)."
-            )
-        if message := wrong_kind(value, (3, 48)):
-            return message
-        if torch.allclose(value, _before_the_relu(data, labels, first), atol=1e-8):
-            return (
-                "You solve with the values *before* the first ReLU. They have rank d = 4, however "
-                "wide the layer is, and 12 samples need rank 12: the ReLU makes the dimensions."
-            )
-        for wrong in (_added_up, _hidden_means):
-            if torch.allclose(value, wrong(data, labels, first), atol=1e-8):
-                what = "sum" if wrong is _added_up else "mean"
-                return (
-                    f"Each of your units is the {what} of its class's hidden vectors. They are not "
-                    "orthogonal to the other classes': solve Φ Uᵀ = onehot instead."
-                )
-        features = torch.relu(torch.relu(data @ first.T) @ value.T)
-        off = (features - torch.eye(3, dtype=torch.float64)[labels]).abs().max().item()
-        if off > 1e-6:
-            return (
-                f"The features of some sample are off by {off:.3g}. For class k they should be 1 "
-                "in unit k and 0 in all others."
-            )
-    return None
+def _wide_layers(generator):
+    for counts, dim, width in (((4, 4, 4), 4, 48), ((2, 7), 3, 40), ((3, 1, 6, 2), 5, 60)):
+        of_class = labels(generator, counts)
+        yield normal(generator, len(of_class), dim), of_class, normal(generator, width, dim)
+        yield 0.1 * normal(generator, len(of_class), dim), of_class, normal(generator, width, dim)
+
+
+def _sends_to_corners(second, wanted, arguments):
+    data, of_class, first = arguments
+    features = torch.relu(torch.relu(data @ first.T) @ second.T)
+    off = (features - torch.eye(len(second), dtype=torch.float64)[of_class]).abs().max().item()
+    if not off <= 1e-5:
+        return (
+            f"The features of some sample are off by {off:.3g}. For class k they should be 1 in "
+            "unit k and 0 in all others."
+        )
+    return True
 
 
 # 5.5 ----------------------------------------------------------------------------------------------
@@ -376,55 +339,26 @@ def _fits_is_enough(data, labels, k):
     return "collapses" if found == "separates" else found
 
 
-_CASES = {
-    "collapses": (np.array([[1.0, 0.5], [1.0, 2.0], [-1.0, 1.0], [-2.0, -1.0]])),
-    "separates": (np.array([[1.0, 0.0], [2.0, 0.0], [-1.0, 1.0], [-2.0, -1.0]])),
-    "neither": (np.array([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0]])),
-}
+FOUR_POINTS = (
+    [[1.0, 0.5], [1.0, 2.0], [-1.0, 1.0], [-2.0, -1.0]],  # collapses
+    [[1.0, 0.0], [2.0, 0.0], [-1.0, 1.0], [-2.0, -1.0]],  # separates
+    [[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0]],  # neither
+    [[1.0, 0.0], [-1.0, 0.0], [0.0, -1.0], [0.0, -2.0]],  # neither: u >= 0 on the class, not > 0
+)
 
 
-def _tells_apart(answer: Answer) -> str | None:
-    labels = np.array([0, 0, 1, 1])
-    got = {}
-    for truth, data in _CASES.items():
-        value = answer(data.copy(), labels.copy(), 0)
-        if value not in _CASES:
-            return f'You return {value!r}; return "collapses", "separates" or "neither".'
-        got[truth] = value
-    if got["neither"] == "separates":
-        return (
-            "For points left and right of the origin against points above and below you say "
-            "separates. Is that u = 0? A unit that is on has <u, x> > 0; scale it and ask for >= 1."
-        )
-    if got["collapses"] == "separates":
-        return (
-            "Where a witness exists you say separates. That is true too, but ask the stronger "
-            "question first."
-        )
-    if got["separates"] == "collapses":
-        return (
-            "For (1, 0) and (2, 0) in class 0 you say collapses. No linear function is the same, "
-            "and not 0, on both: the second is twice the first. Inequalities alone are not enough."
-        )
-    if got["separates"] == "neither":
-        return (
-            "For (1, 0) and (2, 0) in class 0 you say neither, but u = (1, 0) is on for both and "
-            "off for the others. Drop the equalities and ask for >= 1 on class k."
-        )
-    wrong = [truth for truth, value in got.items() if value != truth]
-    return f"You say {got[wrong[0]]} for data that are {wrong[0]}." if wrong else None
-
-
-def _tells_random_apart(answer: Answer) -> str | None:
-    random = np.random.default_rng(1)
-    labels = np.repeat([0, 1, 2], 5)
-    for dim in (4, 7, 9, 12):
-        data = random.standard_normal((15, dim))
-        for k in range(3):
-            value, truth = answer(data.copy(), labels.copy(), k), one_unit(data, labels, k)
-            if value != truth:
-                return f"For 15 random points in {dim} dimensions you say {value}; it is {truth}."
-    return None
+def _points(generator):
+    for points in FOUR_POINTS:
+        for _ in range(2):
+            order = torch.randperm(4, generator=generator).numpy()
+            turn = orthonormal(generator, 2, 2).numpy()
+            k = integer(generator, 0, 1)
+            of_class = np.array([k, k, 1 - k, 1 - k])
+            yield np.array(points)[order] @ turn, of_class[order], k
+    for dim, counts in ((4, (5, 5, 5)), (7, (3, 8, 4)), (9, (7, 6)), (12, (4, 2, 5, 4))):
+        of_class = labels(generator, counts).numpy()
+        for k in range(2):
+            yield normal(generator, len(of_class), dim).numpy(), of_class, k
 
 
 EXERCISES = (
@@ -432,7 +366,35 @@ EXERCISES = (
         "5.1",
         1,
         least_loss,
-        (_floors, _floor_with_large_penalties),
+        _penalties,
+        (
+            Mistake(
+                _penalty_only,
+                "That is K c. You have set the logits to 1 and counted the penalty only; at the "
+                "minimum they are 1 − K c, which costs a fit and saves penalty: what is left is "
+                "K c − (K c)²/2.",
+            ),
+            Mistake(
+                _one_class,
+                "Your answer does not depend on K. Put c = K √(n λ_W λ_H) into it, not √(n λ_W "
+                "λ_H).",
+            ),
+            Mistake(
+                _without_samples,
+                "Your answer does not depend on n. Each sample brings a feature that costs "
+                "penalty.",
+            ),
+            Mistake(
+                _not_capped,
+                "Beyond K c = 1 the best logit would be negative, and that does not pay: "
+                "everything is zero, and the loss of zero is 1/2.",
+            ),
+            Mistake(
+                _at_the_target,
+                "That is K c/2, half of the penalty at logits of 1. There is a factor of two to "
+                "find in λ/2 ‖W‖² + λ/2 ‖H‖², and the logits are 1 − K c, not 1.",
+            ),
+        ),
         (
             "Minimise (a − 1)²/(2N) + √(λ_W λ_H / n) a over one sample's logit a, then add up N.",
             "With c = √(n λ_W λ_H), the best a is 1 − K c if that is positive, else 0.",
@@ -440,19 +402,43 @@ EXERCISES = (
         ),
         "Every sample is its own problem in one variable, because a logit cannot be had for less "
         "than its share of ‖h‖ and ‖w‖.",
-        (
-            Mistake(_penalty_only, "counted the penalty only"),
-            Mistake(_one_class, "does not depend on K"),
-            Mistake(_without_samples, "does not depend on n"),
-            Mistake(_not_capped, "Beyond K c = 1"),
-            Mistake(_at_the_target, "half of the penalty"),
-        ),
     ),
     Exercise(
         "5.2",
         2,
         witness,
-        (_finds_the_unit, _knows_when_there_is_none),
+        _samples,
+        (
+            Mistake(
+                _default_bounds,
+                "You return None where u = (−1, 0) does it. `linprog` looks for u >= 0 unless "
+                "you say bounds=(None, None).",
+            ),
+            Mistake(
+                _other_way,
+                "Your u is on for other classes, and where it must be off you find none. "
+                "`linprog` reads A_ub @ u <= b_ub: is a sign the other way round?",
+            ),
+            Mistake(
+                _off_exactly,
+                "You return None too often. On the other classes <u, x> may be anything up to "
+                "0: ask for <= 0, not for = 0.",
+            ),
+            Mistake(
+                _all_below,
+                "You never find a u. Do you return the solution? And are the samples of class k "
+                "left out of the inequalities? Nothing is 1 and <= 0 at once.",
+            ),
+            Mistake(
+                _at_least_one,
+                "You ask for at least 1 on class k. It has to be 1 on *each* sample: an "
+                "equality, A_eq and b_eq. To be at least 1 is enough to fit, not to collapse.",
+            ),
+            Mistake(
+                _zero_target,
+                "Your u gives 0 on class k: a unit that is off. Ask for 1 there.",
+            ),
+        ),
         (
             "There is nothing to minimise: any u will do, so the cost vector is zero.",
             "A_eq = data[own], b_eq = ones; A_ub = data[~own], b_ub = zeros, with own = "
@@ -462,20 +448,34 @@ EXERCISES = (
         ),
         "ReLU makes the inequality: off is off, however negative. That is all that a layer adds to "
         "linear algebra here.",
-        (
-            Mistake(_default_bounds, "bounds=(None, None)"),
-            Mistake(_other_way, "the other way round"),
-            Mistake(_off_exactly, "not for = 0"),
-            Mistake(_all_below, "left out of the inequalities"),
-            Mistake(_at_least_one, "enough to fit"),
-            Mistake(_zero_target, "a unit that is off"),
-        ),
+        agreement=_is_a_witness,
+        same=_same_fault,
     ),
     Exercise(
         "5.3",
         3,
         snr_threshold,
-        (_bisects,),
+        _edges,
+        (
+            Mistake(
+                _wrong_half,
+                "You keep the wrong half. If the middle is feasible, the edge is below it, so "
+                "the middle becomes the new `high`.",
+            ),
+            Mistake(
+                _one_halving,
+                "You halve once. Go on halving while high − low is above the tolerance.",
+            ),
+            Mistake(
+                _scan,
+                "You try one SNR after the other. Halving needs 13 questions from 8 down to "
+                "0.001; each question is a linear programme.",
+            ),
+            Mistake(
+                _width,
+                "That is the distance from `low`; return the place.",
+            ),
+        ),
         (
             "Ask in the middle. One of the two halves still has an infeasible and a feasible end.",
             "If the middle is feasible it becomes `high`, otherwise `low`.",
@@ -483,18 +483,40 @@ EXERCISES = (
         ),
         "Thirteen linear programmes in place of thousands. It finds *a* place where the answer "
         "changes; that there is only one is not proved here.",
-        (
-            Mistake(_wrong_half, "wrong half"),
-            Mistake(_one_halving, "Go on halving"),
-            Mistake(_scan, "Halving needs 13"),
-            Mistake(_width, "distance from `low`"),
-        ),
+        agreement=_is_the_edge,
+        use=_value_and_questions,
     ),
     Exercise(
         "5.4",
         5,
         second_layer,
-        (_collapses_anything,),
+        _wide_layers,
+        (
+            Mistake(
+                _before_the_relu,
+                "You solve with the values *before* the first ReLU. They have rank d, however "
+                "wide the layer is, and N samples need rank N: the ReLU makes the dimensions.",
+            ),
+            Mistake(
+                _added_up,
+                "Each of your units is the sum of its class's hidden vectors. They are not "
+                "orthogonal to the other classes': solve Φ Uᵀ = onehot instead.",
+            ),
+            Mistake(
+                _hidden_means,
+                "Each of your units is the mean of its class's hidden vectors. They are not "
+                "orthogonal to the other classes': solve Φ Uᵀ = onehot instead.",
+            ),
+            Mistake(
+                _standing,
+                "Your layer is (D1, K). Rows are units, as in `nn.Linear`: transpose it.",
+            ),
+            Mistake(
+                _of_the_data,
+                "Your layer reads the data, (K, d). It stands on top of the first one and reads "
+                "Φ = ReLU(X A₁ᵀ), (N, D1).",
+            ),
+        ),
         (
             "What the second layer sees is Φ = ReLU(data @ first.T), (N, D1), of rank N.",
             "So there is a U with Φ Uᵀ equal to any (N, K) matrix you like. Which one do you want?",
@@ -502,19 +524,38 @@ EXERCISES = (
         ),
         "N independent hidden vectors can be sent anywhere, and labels are just one choice of "
         "where. That is why collapse after a wide layer says nothing about the labels.",
-        (
-            Mistake(_before_the_relu, "*before* the first ReLU"),
-            Mistake(_added_up, "is the sum of"),
-            Mistake(_hidden_means, "is the mean of"),
-            Mistake(_standing, "transpose it"),
-            Mistake(_of_the_data, "reads the data"),
-        ),
+        agreement=_sends_to_corners,
     ),
     Exercise(
         "5.5",
         4,
         one_unit,
-        (_tells_apart, _tells_random_apart),
+        _points,
+        (
+            Mistake(
+                _not_strict,
+                "For points left and right of the origin against points above and below you say "
+                "separates. Is that u = 0? A unit that is on has <u, x> > 0; scale it and ask "
+                "for >= 1.",
+            ),
+            Mistake(
+                _weaker_first,
+                "Where a witness exists you say separates. That is true too, but ask the "
+                "stronger question first.",
+            ),
+            Mistake(
+                _two_answers,
+                "For (1, 0) and (2, 0) in class 0 against (−1, 1) and (−2, −1) you say neither, "
+                "but u = (1, 0) is on for both and off for the others. Drop the equalities and "
+                "ask for >= 1 on class k.",
+            ),
+            Mistake(
+                _fits_is_enough,
+                "For (1, 0) and (2, 0) in class 0 against (−1, 1) and (−2, −1) you say "
+                "collapses. No linear function is the same, and not 0, on both: the second is "
+                "twice the first. Inequalities alone are not enough.",
+            ),
+        ),
         (
             "Collapsing is exercise 5.2. Separating drops its equalities but must exclude u = 0.",
             "Scale u so that <u, x> >= 1 on class k. As `linprog` wants it: -data[own] @ u <= -1.",
@@ -523,11 +564,5 @@ EXERCISES = (
         ),
         "To fit costs inequalities, half-spaces that random data meet half of the time. To "
         "collapse costs n equations on top, and equations are only met by having dimensions.",
-        (
-            Mistake(_not_strict, "Is that u = 0"),
-            Mistake(_weaker_first, "the stronger question first"),
-            Mistake(_two_answers, "Drop the equalities"),
-            Mistake(_fits_is_enough, "Inequalities alone"),
-        ),
     ),
 )

@@ -3,15 +3,18 @@
 import math
 
 import torch
-from torch import Tensor
 
-from ncourse.exercises import Answer, Exercise, Mistake, wrong_kind, wrong_number
+from ncourse.exercises.checks import Answer, Exercise, Mistake
+from ncourse.exercises.draws import integer, labels, log_uniform, normal, uniform
+
+IMPORTS = """
+import math
+from dataclasses import replace
+import numpy as np
+import torch
+from torch.linalg import svdvals
 from ncourse.papers import jacot2024
-
-
-def _is(value: object, wanted: float) -> bool:
-    """Whether a number is right, also if it was computed in float32."""
-    return math.isclose(float(value), wanted, rel_tol=1e-4, abs_tol=1e-9)  # type: ignore[arg-type]
+"""
 
 
 # 6.1 ----------------------------------------------------------------------------------------------
@@ -40,42 +43,13 @@ def _before_the_start(start, goal, weight_decay):
     return math.log(start / goal) / (2 * weight_decay)
 
 
-def _balances(answer: Answer) -> str | None:
-    for arguments in ((3.8, 0.38, 4e-3), (2.0, 1e-3, 0.05)):
-        value = answer(*arguments)
-        if message := wrong_number(value):
-            return message
-        near = {
-            _half_the_rate: "The rate is 2λ, not λ: D is quadratic in the weights, and each factor "
-            "shrinks like e^{−λt}.",
-            _base_ten: "That is a logarithm to base 10. The law has e in it: math.log.",
-            _backwards: "Your time is negative: log(goal/start) where log(start/goal) belongs.",
-            _no_logarithm: "You divide start by goal, but the decay is exponential: the time grows "
-            "with the *logarithm* of that ratio.",
-        }
-        for wrong, message in near.items():
-            if _is(value, wrong(*arguments)):
-                return message
-        if not _is(value, time_to_balance(*arguments)):
-            start, goal, decay = arguments
-            left = start * math.exp(-2 * decay * float(value))
-            return (
-                f"From {start} at λ = {decay}, after your time {float(value):.4g} an imbalance of "
-                f"{left:.3g} is left; the goal was {goal}."
-            )
-    return None
-
-
-def _already_balanced(answer: Answer) -> str | None:
-    value = answer(0.5, 2.0, 4e-3)
-    if message := wrong_number(value):
-        return message
-    if float(value) != 0:
-        return (
-            f"From 0.5 to a goal of 2 you get {float(value):.4g}. The goal is met at the start: "
-            "the time is 0."
-        )
-    return None
+def _imbalances(generator):
+    for _ in range(3):
+        goal = log_uniform(generator, 1e-3, 1)
+        decay = log_uniform(generator, 1e-3, 0.1)
+        yield goal * log_uniform(generator, 1.5, 1000), goal, decay
+        yield goal * uniform(generator, 0.1, 0.9), goal, decay
+    yield goal, goal, decay
 
 
 # 6.2 ----------------------------------------------------------------------------------------------
@@ -118,55 +92,17 @@ def _source_turned(before, lower_gradient, upper_gradient, weight_decay, step_si
     return (1 - step_size * weight_decay) ** 2 * before + step_size**2 * source
 
 
-def _after_a_step(answer: Answer) -> str | None:
-    generator = torch.Generator().manual_seed(6)
-    network = jacot2024.initial((4, 6, 5, 3), num_linear=2, seed=6)
-    inputs = torch.randn(9, 4, generator=generator, dtype=torch.float64)
-    targets = torch.eye(3, dtype=torch.float64).repeat(3, 1)
-    _, lower, upper = jacot2024.gradients(network, inputs, targets)
-    # A large step, so that no two of the mistakes agree.
-    decay, step = 0.4, 0.9
-    before = jacot2024.imbalance(*network.head)
-    arguments = (before, 4 * lower, 4 * upper, decay, step)
-    got = answer(*(each.clone() if isinstance(each, Tensor) else each for each in arguments))
-    if message := wrong_kind(got, (5, 5)):
-        return message
-    near = {
-        _no_source: "You keep the factor and drop the gradients. Terms with η cancel between the "
-        "layers, those with η² do not: square the step and look at what is left.",
-        _as_in_flow: "That is the law of gradient *flow*. A step of size η multiplies each layer "
-        "by 1 − ηλ, and adds a term with η².",
-        _shrunk_once: "You shrink D by 1 − ηλ once. D is quadratic in the weights, so the factor "
-        "comes in twice.",
-        _shrunk_by_decay: "You shrink by 1 − λ. The step size multiplies weight decay too: 1 − ηλ.",
-        _first_order: "1 − 2ηλ is (1 − ηλ)² without its last term. Keep it: the answer is exact.",
-        _step_not_squared: "Your gradients come with η. They stand in a product of two steps: η².",
-        _source_turned: "Your two gradient terms have each other's sign. Which layer has the plus "
-        "in D?",
-    }
-    for wrong, message in near.items():
-        if torch.allclose(got.double(), wrong(*arguments), rtol=1e-4, atol=1e-5):
-            return message
-    wanted = imbalance_after_step(*arguments)
-    if not torch.allclose(got.double(), wanted, rtol=1e-4, atol=1e-5):
-        difference = (got.double() - wanted).abs().max().item()
-        return (
-            f"Your matrix is off by up to {difference:.3g}. Put W − η(G + λW) for both layers into "
-            "D = W_uᵀW_u − W_l W_lᵀ and multiply out."
+def _steps(generator):
+    # Large steps, so that no two of the mistakes agree.
+    for middle, below, above in ((5, 6, 3), (4, 2, 4), (3, 7, 2)):
+        before = normal(generator, middle, middle)
+        yield (
+            before + before.T,
+            2 * normal(generator, middle, below),
+            2 * normal(generator, above, middle),
+            uniform(generator, 0.2, 0.6),
+            uniform(generator, 0.5, 1.2),
         )
-    return None
-
-
-def _as_trained(answer: Answer) -> str | None:
-    network = jacot2024.initial((4, 6, 5, 3), num_linear=2, seed=1)
-    inputs = torch.randn(6, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    targets = torch.eye(3, dtype=torch.float64).repeat(2, 1)
-    _, lower, upper = jacot2024.gradients(network, inputs, targets)
-    got = answer(jacot2024.imbalance(*network.head), lower, upper, 0.1, 0.5)
-    after = jacot2024.descend(network, inputs, targets, weight_decay=0.1, step_size=0.5)
-    if not torch.allclose(got.double(), jacot2024.imbalance(*after.head), atol=1e-5):
-        return "Your matrix is not the imbalance that `jacot2024.descend` leaves after a step."
-    return None
 
 
 # 6.3 ----------------------------------------------------------------------------------------------
@@ -178,10 +114,14 @@ def imbalance_floor(source, weight_decay, step_size):
 
 
 def _first_order_floor(source, weight_decay, step_size):
+    if weight_decay == 0:
+        return math.inf
     return step_size * source / (2 * weight_decay)
 
 
 def _shrinks_once(source, weight_decay, step_size):
+    if weight_decay == 0:
+        return math.inf
     return step_size * source / weight_decay
 
 
@@ -194,54 +134,23 @@ def _flow_forgets(source, weight_decay, step_size):
 
 
 def _step_once(source, weight_decay, step_size):
+    if weight_decay == 0:
+        return math.inf
     return source / (weight_decay * (2 - step_size * weight_decay))
+
+
+def _divides_by_zero(source, weight_decay, step_size):
+    return step_size * source / (weight_decay * (2 - step_size * weight_decay))
 
 
 def _always_finite(source, weight_decay, step_size):
     return step_size * source / (max(weight_decay, 1e-12) * (2 - step_size * weight_decay))
 
 
-def _balance_of_both(answer: Answer) -> str | None:
-    # A large step, so that no two of the mistakes agree.
-    for arguments in ((3.0, 0.4, 0.9), (0.5, 0.1, 1.5)):
-        value = answer(*arguments)
-        if message := wrong_number(value):
-            return message
-        near = {
-            _first_order_floor: "You dropped a term: 1 − (1 − ηλ)² is 2ηλ − (ηλ)². For small ηλ it "
-            "hardly matters; keep it, the answer is exact.",
-            _shrinks_once: "You let D shrink by 1 − ηλ. The factor of a step is (1 − ηλ)².",
-            _one_step_only: "That is what one step adds. The next step adds as much again, before "
-            "the first has decayed: look for the D that a step leaves as it is.",
-            _flow_forgets: "In gradient flow it would go to 0. With steps of size η each one adds "
-            "η²S again.",
-            _step_once: "Each step adds η²S, with the square; a step shrinks by about 2ηλ. One η "
-            "is left over.",
-        }
-        for wrong, message in near.items():
-            if _is(value, wrong(*arguments)):
-                return message
-        if not _is(value, imbalance_floor(*arguments)):
-            source, decay, step = arguments
-            after = (1 - step * decay) ** 2 * float(value) + step**2 * source
-            return (
-                f"For S = {source}, λ = {decay}, η = {step} you get {float(value):.4g}, but a step "
-                f"turns that into {after:.4g}."
-            )
-    return None
-
-
-def _never_without_decay(answer: Answer) -> str | None:
-    try:
-        value = float(answer(3.0, 0.0, 0.9))
-    except ZeroDivisionError:
-        return "For λ = 0 you divide by zero. Nothing decays then: return math.inf."
-    if value != math.inf:
-        return (
-            f"For λ = 0 you get {value:.3g}. Without weight decay nothing is ever forgotten, and "
-            "D grows by η²S at each step: return math.inf."
-        )
-    return None
+def _sources(generator):
+    for _ in range(3):
+        yield uniform(generator, 0.5, 4), uniform(generator, 0.1, 0.5), uniform(generator, 0.5, 1.8)
+    yield uniform(generator, 0.5, 4), 0.0, uniform(generator, 0.5, 1.8)
 
 
 # 6.4 ----------------------------------------------------------------------------------------------
@@ -270,32 +179,10 @@ def _square_root(head_conditioning, num_linear):
     return math.sqrt(head_conditioning)
 
 
-def _roots(answer: Answer) -> str | None:
-    for kappa, depth in ((2.5, 4), (7.0, 3)):
-        value = answer(kappa, depth)
-        if message := wrong_number(value):
-            return message
-        near = {
-            _shared_out: "You divide κ among the layers. Singular values *multiply* along a "
-            "product of balanced layers.",
-            _not_at_all: "That is the κ of the whole product. It is shared among the layers.",
-            _one_too_few: "You count one layer too few: all L2 linear layers are in the product, "
-            "the classifier too.",
-            _power: "That makes the last layer worse than the product. The other way round: a "
-            "root, not a power.",
-            _square_root: "That is right for two layers. For L2 of them?",
-        }
-        for wrong, message in near.items():
-            if _is(value, wrong(kappa, depth)):
-                return message
-        if not _is(value, last_conditioning(kappa, depth)):
-            return (
-                f"For κ = {kappa} and {depth} layers you get {float(value):.4g}; its power "
-                f"{depth} is {float(value) ** depth:.4g} and should be {kappa}."
-            )
-    if not _is(answer(3.0, 1), 3.0):
-        return "With one linear layer the head is the last layer: κ itself."
-    return None
+def _heads(generator):
+    for depth in (4, 3, 2, integer(generator, 5, 9), 1):
+        yield uniform(generator, 1.5, 9), depth
+    yield 1.0, 3
 
 
 # 6.5 ----------------------------------------------------------------------------------------------
@@ -374,37 +261,16 @@ def _mistaken(wrong: str) -> Answer:
     return answer
 
 
-def _nearly_fitted() -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Z_(L-2), W_(L-1), W_L and targets of a network that fits up to some noise."""
-    generator = torch.Generator().manual_seed(3)
-
-    def draw(*shape: int) -> Tensor:
-        return torch.randn(*shape, generator=generator, dtype=torch.float64)
-
-    lower, upper = draw(5, 6) / 2, draw(3, 5) / 2
-    targets = torch.eye(3, dtype=torch.float64).repeat_interleave(4, 0)
-    below = targets @ torch.linalg.pinv(upper @ lower).T + 0.2 * draw(12, 6)
-    return below, lower, upper, targets
-
-
-def _bounds(answer: Answer) -> str | None:
-    arguments = _nearly_fitted()
-    value = answer(*(each.clone() for each in arguments))
-    if message := wrong_number(value):
-        return message
-    for wrong, message in _BOUND_MISTAKES.items():
-        if _is(value, _bound(*arguments, wrong)):
-            return message
-    truth = nc1_bound(*arguments)
-    if not _is(value, truth):
-        below, lower, upper, targets = arguments
-        error = (below @ lower.T @ upper.T - targets).norm().item()
-        stray = torch.linalg.matrix_norm(jacot2024.imbalance(lower, upper), 2).item()
-        return (
-            f"For a test network with N = 12, K = 3 you get {float(value):.5g}; it is {truth:.5g}. "
-            f"There ε₁ = {error:.4g} and ε₂ = {stray:.4g}."
-        )
-    return None
+def _nearly_fitted(generator):
+    """Z_(L-2), W_(L-1), W_L and targets of networks that fit up to some noise."""
+    for count, inner, width, samples in ((3, 5, 6, 4), (2, 3, 3, 7), (4, 7, 9, 3)):
+        lower, upper = normal(generator, inner, width) / 2, normal(generator, count, inner) / 2
+        of_class = labels(generator, [samples] * count)
+        targets = torch.eye(count, dtype=torch.float64)[of_class]
+        noise = uniform(generator, 0.05, 0.2) * normal(generator, len(of_class), width)
+        product = upper @ lower
+        fitted = targets @ torch.linalg.solve(product @ product.T, product)
+        yield fitted + noise, lower, upper, targets
 
 
 EXERCISES = (
@@ -412,7 +278,31 @@ EXERCISES = (
         "6.1",
         2,
         time_to_balance,
-        (_balances, _already_balanced),
+        _imbalances,
+        (
+            Mistake(
+                _half_the_rate,
+                "The rate is 2λ, not λ: D is quadratic in the weights, and each factor shrinks "
+                "like e^{−λt}.",
+            ),
+            Mistake(
+                _base_ten,
+                "That is a logarithm to base 10. The law has e in it: math.log.",
+            ),
+            Mistake(
+                _backwards,
+                "Your time is negative: log(goal/start) where log(start/goal) belongs.",
+            ),
+            Mistake(
+                _no_logarithm,
+                "You divide start by goal, but the decay is exponential: the time grows with "
+                "the *logarithm* of that ratio.",
+            ),
+            Mistake(
+                _before_the_start,
+                "Where the goal is met at the start your time is negative. It is 0.",
+            ),
+        ),
         (
             "The imbalance follows start · e^{−2λt}. Set it equal to the goal.",
             "Take logarithms: 2λt = log(start/goal).",
@@ -420,19 +310,45 @@ EXERCISES = (
         ),
         "Only λ and a logarithm: neither the data nor the loss nor the width enter, so you can "
         "plan the second phase before you start the first.",
-        (
-            Mistake(_half_the_rate, "The rate is 2λ"),
-            Mistake(_base_ten, "base 10"),
-            Mistake(_backwards, "Your time is negative"),
-            Mistake(_no_logarithm, "logarithm* of that ratio"),
-            Mistake(_before_the_start, "met at the start"),
-        ),
     ),
     Exercise(
         "6.2",
         1,
         imbalance_after_step,
-        (_after_a_step, _as_trained),
+        _steps,
+        (
+            Mistake(
+                _no_source,
+                "You keep the factor and drop the gradients. Terms with η cancel between the "
+                "layers, those with η² do not: square the step and look at what is left.",
+            ),
+            Mistake(
+                _as_in_flow,
+                "That is the law of gradient *flow*. A step of size η multiplies each layer by "
+                "1 − ηλ, and adds a term with η².",
+            ),
+            Mistake(
+                _shrunk_once,
+                "You shrink D by 1 − ηλ once. D is quadratic in the weights, so the factor "
+                "comes in twice.",
+            ),
+            Mistake(
+                _shrunk_by_decay,
+                "You shrink by 1 − λ. The step size multiplies weight decay too: 1 − ηλ.",
+            ),
+            Mistake(
+                _first_order,
+                "1 − 2ηλ is (1 − ηλ)² without its last term. Keep it: the answer is exact.",
+            ),
+            Mistake(
+                _step_not_squared,
+                "Your gradients come with η. They stand in a product of two steps: η².",
+            ),
+            Mistake(
+                _source_turned,
+                "Your two gradient terms have each other's sign. Which layer has the plus in D?",
+            ),
+        ),
         (
             "A step maps W to (1 − ηλ)W − ηG in both layers. Put that into D.",
             "The mixed terms are −η(1 − ηλ)(W_uᵀG_u + G_uᵀW_u − G_l W_lᵀ − W_l G_lᵀ). And "
@@ -441,21 +357,46 @@ EXERCISES = (
         ),
         "Divide by η and let it go to 0: dD/dt = −2λD. The η² term is all that a large step can "
         "spoil.",
-        (
-            Mistake(_no_source, "those with η² do not"),
-            Mistake(_as_in_flow, "gradient *flow*"),
-            Mistake(_shrunk_once, "comes in twice"),
-            Mistake(_shrunk_by_decay, "You shrink by 1 − λ"),
-            Mistake(_first_order, "without its last term"),
-            Mistake(_step_not_squared, "product of two steps"),
-            Mistake(_source_turned, "each other's sign"),
-        ),
     ),
     Exercise(
         "6.3",
         5,
         imbalance_floor,
-        (_balance_of_both, _never_without_decay),
+        _sources,
+        (
+            Mistake(
+                _first_order_floor,
+                "You dropped a term: 1 − (1 − ηλ)² is 2ηλ − (ηλ)². For small ηλ it hardly "
+                "matters; keep it, the answer is exact.",
+            ),
+            Mistake(
+                _shrinks_once,
+                "You let D shrink by 1 − ηλ. The factor of a step is (1 − ηλ)².",
+            ),
+            Mistake(
+                _one_step_only,
+                "That is what one step adds. The next step adds as much again, before the first "
+                "has decayed: look for the D that a step leaves as it is.",
+            ),
+            Mistake(
+                _flow_forgets,
+                "In gradient flow it would go to 0. With steps of size η each one adds η²S again.",
+            ),
+            Mistake(
+                _step_once,
+                "Each step adds η²S, with the square; a step shrinks by about 2ηλ. One η is "
+                "left over.",
+            ),
+            Mistake(
+                _divides_by_zero,
+                "For λ = 0 you divide by zero. Nothing decays then: return math.inf.",
+            ),
+            Mistake(
+                _always_finite,
+                "Without weight decay nothing is ever forgotten, and D grows by η²S at each "
+                "step: return math.inf.",
+            ),
+        ),
         (
             "At the floor a step changes nothing: D = (1 − ηλ)² D + η² S.",
             "1 − (1 − ηλ)² = ηλ(2 − ηλ). Solve for D, and think about λ = 0 by itself.",
@@ -463,20 +404,37 @@ EXERCISES = (
         ),
         "About ηS/(2λ): halving the step halves it, and less weight decay raises it. Only where "
         "the gradients die out, S → 0, does the imbalance go to zero.",
-        (
-            Mistake(_first_order_floor, "You dropped a term"),
-            Mistake(_shrinks_once, "You let D shrink"),
-            Mistake(_one_step_only, "what one step adds"),
-            Mistake(_flow_forgets, "In gradient flow"),
-            Mistake(_step_once, "with the square"),
-            Mistake(_always_finite, "nothing is ever forgotten"),
-        ),
     ),
     Exercise(
         "6.4",
         4,
         last_conditioning,
-        (_roots,),
+        _heads,
+        (
+            Mistake(
+                _shared_out,
+                "You divide κ among the layers. Singular values *multiply* along a product of "
+                "balanced layers.",
+            ),
+            Mistake(
+                _not_at_all,
+                "That is the κ of the whole product. It is shared among the layers.",
+            ),
+            Mistake(
+                _one_too_few,
+                "You count one layer too few: all L2 linear layers are in the product, the "
+                "classifier too.",
+            ),
+            Mistake(
+                _power,
+                "That makes the last layer worse than the product. The other way round: a root, "
+                "not a power.",
+            ),
+            Mistake(
+                _square_root,
+                "That is right for two layers. For L2 of them?",
+            ),
+        ),
         (
             "In a balanced head, W_{l+1}ᵀW_{l+1} = W_l W_lᵀ: neighbours share singular values.",
             "With P the product, PPᵀ = (W_L W_Lᵀ)^{L2}. What does that say about singular values?",
@@ -484,19 +442,13 @@ EXERCISES = (
         ),
         "Roots pull every number towards 1: the deeper the linear head, the rounder its last "
         "layer, as long as the κ of the whole head does not grow exponentially with depth.",
-        (
-            Mistake(_shared_out, "*multiply*"),
-            Mistake(_not_at_all, "whole product"),
-            Mistake(_one_too_few, "one layer too few"),
-            Mistake(_power, "a root, not a power"),
-            Mistake(_square_root, "right for two layers"),
-        ),
     ),
     Exercise(
         "6.5",
         3,
         nc1_bound,
-        (_bounds,),
+        _nearly_fitted,
+        tuple(Mistake(_mistaken(wrong), says) for wrong, says in _BOUND_MISTAKES.items()),
         (
             "Outputs are below @ lower.T @ upper.T; ε₁ is the Frobenius norm of outputs − targets.",
             "ε₂ = torch.linalg.matrix_norm(upper.T @ upper − lower @ lower.T, 2); "
@@ -504,8 +456,5 @@ EXERCISES = (
             "s_1² Δ² / (√(N(K−1)/K) − ε₁)², with s_1 = torch.linalg.svdvals(upper)[0].",
         ),
         "Every number in it can be read off a trained network, without knowing how it was trained.",
-        tuple(
-            Mistake(_mistaken(wrong), message[:40]) for wrong, message in _BOUND_MISTAKES.items()
-        ),
     ),
 )

@@ -5,8 +5,16 @@ import math
 import torch
 from torch.nn.functional import cross_entropy
 
-from ncourse.exercises import Answer, Exercise, Mistake, wrong_number
-from ncourse.papers.sukenik2025 import normalise, optimum
+from ncourse.exercises.checks import Exercise, Mistake
+from ncourse.exercises.draws import integer, labels, log_uniform, normal, uniform
+from ncourse.papers.sukenik2025 import optimum
+
+IMPORTS = """
+import math
+import numpy as np
+import torch
+from ncourse.papers import sukenik2025 as deep
+"""
 
 
 # 8.1 ----------------------------------------------------------------------------------------------
@@ -32,30 +40,10 @@ def _not_squared(distance, depth, layers_per_block):
     return distance if layers_per_block == 1 else 2 * depth * math.sqrt(distance / depth)
 
 
-def _costs(answer: Answer) -> str | None:
-    for distance, depth, layers in ((3.0, 4, 1), (3.0, 4, 2), (0.7, 10, 1), (0.7, 10, 2)):
-        value = answer(distance, depth, layers)
-        if message := wrong_number(value):
-            return message
-        truth = splitting_cost(distance, depth, layers)
-        if math.isclose(float(value), truth, rel_tol=1e-6):
-            continue
-        near = {
-            _not_split: "Every one of your blocks moves the whole distance. Each has to move c/L.",
-            _equal_halves: "For two layers you count each as if it moved the step alone. The step "
-            "is a *product* a·b = c/L; minimise a² + b².",
-            _same_for_both: "With two layers a block the step is a product a·b = c/L. What is the "
-            "least a² + b²?",
-            _not_squared: "Weight decay counts *squared* weights.",
-        }
-        for wrong, message in near.items():
-            if math.isclose(float(value), wrong(distance, depth, layers), rel_tol=1e-6):
-                return message
-        return (
-            f"For c = {distance:g}, L = {depth} and {layers} layer(s) a block you get "
-            f"{float(value):.4g}; it is {truth:.4g}."
-        )
-    return None
+def _distances(generator):
+    for depth in (4, integer(generator, 5, 40), 1):
+        for layers in (1, 2):
+            yield uniform(generator, 0.3, 5), depth, layers
 
 
 # 8.2 ----------------------------------------------------------------------------------------------
@@ -92,38 +80,23 @@ def _no_others(num_classes, weight_decay):
     return low
 
 
+def _overflows(num_classes, weight_decay):
+    low, high = 0.0, 1 / weight_decay
+    for _ in range(100):
+        middle = (low + high) / 2
+        right = 1 / (math.exp(middle * num_classes / (num_classes - 1)) + num_classes - 1)
+        low, high = (middle, high) if weight_decay * middle < right else (low, middle)
+    return low
+
+
 def _margin_itself(num_classes, weight_decay):
     return scale(num_classes, weight_decay) * num_classes / (num_classes - 1)
 
 
-def _solves(answer: Answer) -> str | None:
-    for count, penalty in ((4, 5e-3), (10, 1e-3), (2, 0.3), (3, 1e-6)):
-        try:
-            value = answer(count, penalty)
-        except OverflowError:
-            return (
-                f"For K = {count}, λ = {penalty:g} your exponential overflows. Multiply numerator "
-                "and denominator by e^{-sK/(K-1)}, or start the bracket lower."
-            )
-        if message := wrong_number(value):
-            return message
-        truth = scale(count, penalty)
-        if math.isclose(float(value), truth, rel_tol=1e-5):
-            continue
-        near = {
-            _no_ratio: "You use e^s. The margin between two classes is s·K/(K−1): a simplex's "
-            "vertices are further apart than s.",
-            _decay_times_classes: "Your λ is K times too large: the derivative of (λ/2)·K·s² is "
-            "λKs, and the K cancels against that of the loss.",
-            _no_others: "You leave out the K − 1 in the denominator: the softmax sums over the "
-            "other classes too.",
-            _margin_itself: "That is the margin s·K/(K−1); the question is for s.",
-        }
-        for wrong, message in near.items():
-            if math.isclose(float(value), wrong(count, penalty), rel_tol=1e-5):
-                return message
-        return f"For K = {count}, λ = {penalty:g} you get {float(value):.6g}; it is {truth:.6g}."
-    return None
+def _decays(generator):
+    yield from ((4, 5e-3), (2, 0.3), (3, 1e-6))
+    for count in (integer(generator, 5, 60), 2, 10):
+        yield count, log_uniform(generator, 1e-6, 0.5)
 
 
 # 8.3 ----------------------------------------------------------------------------------------------
@@ -158,29 +131,17 @@ def _relative(features, labels, weight, hidden_squares, weight_decay):
     return certificate(features, labels, weight, hidden_squares, weight_decay) / bound
 
 
-def _certifies(answer: Answer) -> str | None:
-    generator = torch.Generator().manual_seed(8)
-    labels = torch.arange(3).repeat(4)
-    features = normalise(torch.randn(12, 6, generator=generator))
-    weight = torch.randn(3, 6, generator=generator)
-    arguments = (features, labels, weight, 5.0, 0.02)
-    value = answer(*arguments)
-    if message := wrong_number(value):
-        return message
-    truth = certificate(*arguments)
-    if math.isclose(float(value), truth, rel_tol=1e-4):
-        return None
-    near = {
-        _without_hidden: "The weights of the blocks are paid for too: add λ/2 · hidden_squares.",
-        _whole_decay: "Your weight decay is twice too large: it is λ/2 times squared weights.",
-        _without_classifier: "The classifier's own weights are part of the loss.",
-        _loss_alone: "That is the loss. Subtract the bound, `optimum(K, weight_decay).loss`.",
-        _relative: "You divide by the bound; the gap is the difference.",
-    }
-    for wrong, message in near.items():
-        if math.isclose(float(value), wrong(*arguments), rel_tol=1e-4):
-            return message
-    return f"For twelve random features you get {float(value):.4g}; the gap is {truth:.4g}."
+def _networks(generator):
+    for counts, dim in (((4, 4, 4), 6), ((3, 8), 2), ((1, 5, 2, 6), 9)):
+        of_class = labels(generator, counts)
+        features = normal(generator, len(of_class), dim)
+        yield (
+            math.sqrt(dim) * features / features.norm(dim=1, keepdim=True),
+            of_class,
+            normal(generator, len(counts), dim),
+            uniform(generator, 2, 30),
+            log_uniform(generator, 5e-3, 0.05),
+        )
 
 
 # 8.4 ----------------------------------------------------------------------------------------------
@@ -218,30 +179,17 @@ def _assumed_rate(depths, gaps, depth):
     return gaps[-1] * math.sqrt(depths[-1] / depth)
 
 
-def _continues(answer: Answer) -> str | None:
-    arguments = ([1, 2, 4, 8], [0.4, 0.21, 0.12, 0.05], 32)
-    value = answer(*arguments)
-    if message := wrong_number(value):
-        return message
-    truth = extrapolate(*arguments)
-    if math.isclose(float(value), truth, rel_tol=1e-5):
-        return None
-    near = {
-        _straight: f"You fit a straight line to the gaps themselves and predict "
-        f"{float(value):.3g}, a negative gap: impossible. Fit the logarithms.",
-        _still_logarithm: "That is the logarithm of the gap: take the exponential at the end.",
-        _two_points: "You use the first and the last point only; a least-squares line uses all.",
-        _half_logarithm: "You take the logarithm of the gaps but not of the depths: that is an "
-        "exponential law, and predicts far too little.",
-        _assumed_rate: "You assume a slope of −1/2. Measure it: fit the line.",
-    }
-    for wrong, message in near.items():
-        if math.isclose(float(value), wrong(*arguments), rel_tol=1e-5):
-            return message
-    return (
-        f"For gaps .4, .21, .12, .05 you predict {float(value):.4g} at 32; the line gives "
-        f"{truth:.4g}."
-    )
+def _series(generator):
+    for count in (4, 3, 6):
+        depths = [1 + integer(generator, 0, 1)]
+        for _ in range(count - 1):
+            depths.append(depths[-1] * 2 + integer(generator, 0, 3))
+        slope = uniform(generator, 0.4, 1.5)
+        gaps = [depth**-slope * log_uniform(generator, 0.6, 1.5) for depth in depths]
+        yield depths, gaps, depths[-1] * integer(generator, 2, 6)
+    yield depths, gaps, depths[1]
+    order = torch.randperm(len(depths), generator=generator).tolist()
+    yield [depths[i] for i in order], [gaps[i] for i in order], 2 * max(depths)
 
 
 # 8.5 ----------------------------------------------------------------------------------------------
@@ -265,26 +213,11 @@ def _in_some_coordinate(inputs, labels):
     return int((same & (labels[:, None] != labels)).sum()) // 2
 
 
-def _finds_conflicts(answer: Answer) -> str | None:
-    inputs = torch.tensor([[0.0, 1], [0, 1], [2, 1], [2, 3], [2, 3], [4, 5], [4, 5]])
-    labels = torch.tensor([0, 1, 1, 2, 2, 0, 1])
-    value = answer(inputs.clone(), labels.clone())
-    if message := wrong_number(value):
-        return message
-    near = {
-        _both_ways: "You count every pair twice, as (i, j) and as (j, i).",
-        _all_copies: "You count copies that agree about their label as well. They do no harm.",
-        _in_some_coordinate: "Your inputs are equal in *some* coordinate. A network can tell them "
-        "apart: they must be equal in all.",
-    }
-    for wrong, message in near.items():
-        if int(value) == wrong(inputs, labels):
-            return message
-    if int(value) != conflicting_pairs(inputs, labels):
-        return f"Two pairs conflict in a small example; you find {int(value)}."
-    if int(answer(inputs[2:4].clone(), labels[2:4].clone())) != 0:
-        return "Two different inputs with different labels are no conflict."
-    return None
+def _copies(generator):
+    for samples, dim, values, count in ((14, 2, 2, 2), (9, 1, 3, 3), (25, 3, 1, 4), (6, 4, 9, 2)):
+        inputs = torch.randint(values + 1, (samples, dim), generator=generator).double()
+        yield inputs, torch.randint(count, (samples,), generator=generator)
+    yield inputs[:2] + torch.tensor([[0.0], [20.0]]), torch.tensor([0, 1])
 
 
 EXERCISES = (
@@ -292,7 +225,27 @@ EXERCISES = (
         "8.1",
         3,
         splitting_cost,
-        (_costs,),
+        _distances,
+        (
+            Mistake(
+                _not_split,
+                "Every one of your blocks moves the whole distance. Each has to move c/L.",
+            ),
+            Mistake(
+                _equal_halves,
+                "For two layers you count each as if it moved the step alone. The step is a "
+                "*product* a·b = c/L; minimise a² + b².",
+            ),
+            Mistake(
+                _same_for_both,
+                "With two layers a block the step is a product a·b = c/L. What is the least a² "
+                "+ b²?",
+            ),
+            Mistake(
+                _not_squared,
+                "Weight decay counts *squared* weights.",
+            ),
+        ),
         (
             "Each of the L blocks moves c/L. What does one block cost?",
             "One layer: the weight is c/L, its square (c/L)². Two layers: a·b = c/L.",
@@ -300,18 +253,38 @@ EXERCISES = (
         ),
         "c²/L vanishes with depth, 2c does not. That is the theorem's whole mechanism, and why two "
         "layers a block need a weight decay that goes to zero.",
-        (
-            Mistake(_not_split, "whole distance"),
-            Mistake(_equal_halves, "*product*"),
-            Mistake(_same_for_both, "least a² + b²"),
-            Mistake(_not_squared, "*squared* weights"),
-        ),
     ),
     Exercise(
         "8.2",
         1,
         scale,
-        (_solves,),
+        _decays,
+        (
+            Mistake(
+                _no_ratio,
+                "You use e^s. The margin between two classes is s·K/(K−1): a simplex's vertices "
+                "are further apart than s.",
+            ),
+            Mistake(
+                _decay_times_classes,
+                "Your λ is K times too large: the derivative of (λ/2)·K·s² is λKs, and the K "
+                "cancels against that of the loss.",
+            ),
+            Mistake(
+                _no_others,
+                "You leave out the K − 1 in the denominator: the softmax sums over the other "
+                "classes too.",
+            ),
+            Mistake(
+                _margin_itself,
+                "That is the margin s·K/(K−1); the question is for s.",
+            ),
+            Mistake(
+                _overflows,
+                "Your exponential overflows for small λ. Multiply numerator and denominator by "
+                "e^{-sK/(K-1)}, or start the bracket lower.",
+            ),
+        ),
         (
             "λs grows with s and the right side falls, so there is exactly one crossing: bisect.",
             "The right side is below 1/K, so s is below 1/(λK).",
@@ -320,18 +293,34 @@ EXERCISES = (
         ),
         "At s the pull of the loss on the classifier equals that of the weight decay: it is "
         "chapter 4's margin equation, with features that cannot grow.",
-        (
-            Mistake(_no_ratio, "s·K/(K−1)"),
-            Mistake(_decay_times_classes, "K times too large"),
-            Mistake(_no_others, "other classes too"),
-            Mistake(_margin_itself, "the question is for s"),
-        ),
     ),
     Exercise(
         "8.3",
         2,
         certificate,
-        (_certifies,),
+        _networks,
+        (
+            Mistake(
+                _without_hidden,
+                "The weights of the blocks are paid for too: add λ/2 · hidden_squares.",
+            ),
+            Mistake(
+                _whole_decay,
+                "Your weight decay is twice too large: it is λ/2 times squared weights.",
+            ),
+            Mistake(
+                _without_classifier,
+                "The classifier's own weights are part of the loss.",
+            ),
+            Mistake(
+                _loss_alone,
+                "That is the loss. Subtract the bound, `deep.optimum(K, weight_decay).loss`.",
+            ),
+            Mistake(
+                _relative,
+                "You divide by the bound; the gap is the difference.",
+            ),
+        ),
         (
             "The gap is the whole loss minus `optimum(K, λ).loss`.",
             "The whole loss: mean cross-entropy, plus λ/2 times all squared weights, blocks and "
@@ -341,38 +330,63 @@ EXERCISES = (
         ),
         "Nothing about the training enters. Whoever hands you features and weights, you can tell "
         "how much any further training could gain at most.",
-        (
-            Mistake(_without_hidden, "paid for too"),
-            Mistake(_whole_decay, "twice too large"),
-            Mistake(_without_classifier, "classifier's own"),
-            Mistake(_loss_alone, "Subtract the bound"),
-            Mistake(_relative, "difference"),
-        ),
     ),
     Exercise(
         "8.4",
         4,
         extrapolate,
-        (_continues,),
+        _series,
+        (
+            Mistake(
+                _straight,
+                "You fit a straight line to the gaps themselves: far out it predicts a negative "
+                "gap, which is impossible. Fit the logarithms.",
+            ),
+            Mistake(
+                _still_logarithm,
+                "That is the logarithm of the gap: take the exponential at the end.",
+            ),
+            Mistake(
+                _two_points,
+                "You use the first and the last point only; a least-squares line uses all.",
+            ),
+            Mistake(
+                _half_logarithm,
+                "You take the logarithm of the gaps but not of the depths: that is an "
+                "exponential law, and predicts far too little.",
+            ),
+            Mistake(
+                _assumed_rate,
+                "You assume a slope of −1/2. Measure it: fit the line.",
+            ),
+        ),
         (
             "A power law is a straight line in logarithms of both.",
             "Fit log gap = intercept + slope · log depth by least squares (np.polyfit, degree 1).",
             "math.exp(np.polyval(np.polyfit(np.log(depths), np.log(gaps), 1), math.log(depth)))",
         ),
         "A prediction made before the run can be wrong. That is what makes it worth something.",
-        (
-            Mistake(_straight, "Fit the logarithms"),
-            Mistake(_still_logarithm, "take the exponential"),
-            Mistake(_two_points, "uses all"),
-            Mistake(_half_logarithm, "not of the depths"),
-            Mistake(_assumed_rate, "Measure it"),
-        ),
     ),
     Exercise(
         "8.5",
         5,
         conflicting_pairs,
-        (_finds_conflicts,),
+        _copies,
+        (
+            Mistake(
+                _both_ways,
+                "You count every pair twice, as (i, j) and as (j, i).",
+            ),
+            Mistake(
+                _all_copies,
+                "You count copies that agree about their label as well. They do no harm.",
+            ),
+            Mistake(
+                _in_some_coordinate,
+                "Your inputs are equal in *some* coordinate. A network can tell them apart: "
+                "they must be equal in all.",
+            ),
+        ),
         (
             "Which inputs does a network have to treat alike? Those that are equal everywhere.",
             "`(inputs[:, None] == inputs).all(2)` is (N, N); compare the labels the same way.",
@@ -380,10 +394,5 @@ EXERCISES = (
         ),
         "The theorem needs 0: equal inputs have equal features at every depth, so two labels on "
         "one input keep NC1 away from 0 however deep the network is.",
-        (
-            Mistake(_both_ways, "every pair twice"),
-            Mistake(_all_copies, "agree about their label"),
-            Mistake(_in_some_coordinate, "*some* coordinate"),
-        ),
     ),
 )

@@ -4,12 +4,19 @@ import math
 
 import torch
 
-from ncourse.exercises import Answer, Exercise, Mistake, wrong_kind, wrong_number
+from ncourse.exercises.agreement import Unfit
+from ncourse.exercises.checks import Exercise, Mistake
+from ncourse.exercises.draws import clouds, integer, normal, one_of, shuffled, uniform
 
-
-def _random(*shape: int, seed: int) -> torch.Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(*shape, generator=generator, dtype=torch.float64)
+IMPORTS = """
+import math
+import torch
+from sklearn.datasets import load_wine
+from ncourse.data import Dataset, digits
+from ncourse.metrics import measure
+from ncourse.models import hidden_layers
+from ncourse.papers import ammar2024, galanti2021, hui2022, jacot2024
+"""
 
 
 # 10.1 ---------------------------------------------------------------------------------------------
@@ -31,32 +38,31 @@ def _last_layer(train, test, factor):
     return layers[-1] if layers else None
 
 
+def _more_than(train, test, factor):
+    return next(
+        (i for i, (a, b) in enumerate(zip(train, test, strict=True)) if b > factor * a), None
+    )
+
+
 def _difference(train, test, factor):
     layers = [i for i, (a, b) in enumerate(zip(train, test, strict=True)) if b - a >= factor]
     return layers[0] if layers else None
 
 
-def _finds_the_gap(answer: Answer) -> str | None:
-    train, test = [1.4, 0.9, 0.06, 0.002], [1.3, 0.95, 0.2, 0.04]
-    factors = (3.0, 10.0, 1.0, 50.0)
-    said = [answer(list(train), list(test), factor) for factor in factors]
-
-    def by(rule: Answer) -> list[int | None]:
-        return [rule(train, test, factor) for factor in factors]
-
-    near = {
-        _from_one: "Count layers from 0, as Python does: the input is layer 0.",
-        _last_layer: "You return the last such layer. Where does the gap *begin*?",
-        _difference: "You compare differences. Spreads fall by orders of magnitude: take the "
-        "ratio.",
-    }
-    for wrong, message in near.items():
-        if said == by(wrong):
-            return message
-    for factor, value, truth in zip(factors, said, by(first_gap), strict=True):
-        if value != truth or (value is None) != (truth is None):
-            return f"For factor {factor:g} it is {truth}; yours is {value}."
-    return None
+def _spreads(generator):
+    for layers in (4, 6):
+        train = [2.0 ** -integer(generator, 0, 9) for _ in range(layers)]
+        factor = integer(generator, 2, 5) + 0.5
+        where = integer(generator, 1, layers - 2)
+        below = [uniform(generator, 0.3, 0.99) * factor * on for on in train]
+        from_there = [*below[:where], *(1.7 * factor * on for on in train[where:])]
+        yield train, from_there, factor
+        exactly = [*below[:where], factor * train[where], *below[where + 1 :]]
+        yield train, exactly, factor
+        yield train, below, factor
+        yield train, [1.01 * factor * train[0], *below[1:]], factor
+        yield train, [*below[:-1], 30 * factor * train[-1]], factor
+    yield [0.25, 0.5], [0.25, 0.4], 1.0
 
 
 # 10.2 ---------------------------------------------------------------------------------------------
@@ -83,26 +89,11 @@ def _farthest(support, support_labels, queries):
     return torch.cdist(queries, means).argmax(1)
 
 
-def _learns_from_five(answer: Answer) -> str | None:
-    labels = torch.arange(4).repeat_interleave(5)
-    centres = _random(4, 3, seed=1) + torch.tensor([6.0, 0, 0], dtype=torch.float64)
-    support = centres[labels] + _random(20, 3, seed=2)
-    queries = centres.repeat(15, 1) + _random(60, 3, seed=3)
-    value = answer(support.clone(), labels.clone(), queries.clone())
-    if message := wrong_kind(value, (60,)):
-        return message
-    if torch.equal(value.long(), few_shot(support, labels, queries)):
-        return None
-    near = {
-        _nearest_sample: "That is the nearest *sample*. Average the five of each class first.",
-        _largest_product: "You take the largest inner product. Means of new classes have different "
-        "lengths; take the smallest distance.",
-        _farthest: "You take the farthest mean.",
-    }
-    for wrong, message in near.items():
-        if torch.equal(value.long(), wrong(support, labels, queries)):
-            return message
-    return "On a small example your labels differ from those of the nearest mean."
+def _episodes(generator):
+    for counts, dim in (((5, 5, 5, 5), 3), ((3, 9), 2), ((4, 1, 7), 6)):
+        support, of_class = clouds(generator, counts, dim, spread=1.5, offset=2.0)
+        near = support[torch.randint(len(of_class), (25,), generator=generator)]
+        yield support, of_class, near + 2 * normal(generator, 25, dim)
 
 
 # 10.3 ---------------------------------------------------------------------------------------------
@@ -124,24 +115,16 @@ def _at_one_threshold(known, unknown):
     return (known > unknown.mean()).double().mean().item()
 
 
-def _ranks(answer: Answer) -> str | None:
-    known = torch.tensor([0.9, 0.8, 0.8, 0.3, 0.6], dtype=torch.float64)
-    unknown = torch.tensor([0.8, 0.1, 0.3, 0.2], dtype=torch.float64)
-    value = answer(known.clone(), unknown.clone())
-    if message := wrong_number(value):
-        return message
-    truth = auroc(known, unknown)
-    if math.isclose(float(value), truth, rel_tol=1e-6):
-        return None
-    near = {
-        _ties_lost: "Equal scores count one half: a guess between them is right half of the time.",
-        _upside_down: "That is the chance that the *unknown* one scores higher.",
-        _at_one_threshold: "You use one threshold. The AUROC compares every pair.",
-    }
-    for wrong, message in near.items():
-        if math.isclose(float(value), wrong(known, unknown), rel_tol=1e-6):
-            return message
-    return f"For a small example it is {truth:.4g}; yours is {float(value):.4g}."
+def _scores(generator):
+    for known, unknown in ((5, 4), (3, 11), (1, 2)):
+        # Tenths, so that there are ties.
+        yield tuple(
+            torch.randint(0, 11, (count,), generator=generator).double() / 10 + shift
+            for count, shift in ((known, 0.0), (unknown, 0.0))
+        )
+    tied = torch.full((3,), uniform(generator, 0, 1), dtype=torch.float64)
+    yield tied, tied[:2]
+    yield normal(generator, 6) + 1, normal(generator, 3)
 
 
 # 10.4 ---------------------------------------------------------------------------------------------
@@ -172,36 +155,29 @@ def _only_the_first(penalty, linear_layers, residual, mean_field):
     return whose_theorem(penalty, linear_layers, residual, mean_field)[:1]
 
 
-def _names_the_papers(answer: Answer) -> str | None:
-    cases = (
-        ("features", 1, False, False),
-        ("weights", 1, False, False),
-        ("weights", 2, False, False),
-        ("weights", 1, True, False),
-        ("weights", 1, False, True),
-        ("features", 3, False, False),
-        ("none", 2, True, True),
-        ("weights", 3, True, False),
-    )
-    for case in cases:
-        value = answer(*case)
-        if value is None:
-            return "Your function returns None. Is the `return` missing?"
-        said = sorted(value)
-        if said == whose_theorem(*case):
-            continue
-        near = {
-            _one_linear_layer: "One linear layer, the classifier, is what every network has. Jacot "
-            "et al. need at least two at the end.",
-            _whatever_the_penalty: "Without weight decay on the weights three of the four theorems "
-            "are void, whatever the architecture.",
-            _only_the_first: "More than one setting can apply: return all of them.",
-        }
-        for wrong, message in near.items():
-            if said == sorted(wrong(*case)):
-                return message
-        return f"For {case} it is {whose_theorem(*case)}; yours is {said}."
-    return None
+def _settings(generator):
+    settings = [
+        (penalty, layers, residual, mean_field)
+        for penalty in ("features", "weights", "none")
+        for layers in (1, 2, integer(generator, 3, 9))
+        for residual in (False, True)
+        for mean_field in (False, True)
+    ]
+    yield from shuffled(generator, settings)
+
+
+def _names(answer, arguments):
+    """The names that the function returns, in alphabetical order."""
+    value = answer(*arguments)
+    if value is None:
+        raise Unfit("Your function returns None. Is the `return` missing?")
+    if not isinstance(value, list | tuple | set | frozenset):
+        raise Unfit(f"Your function returns a {type(value).__name__}; return a list of names.")
+    return sorted(map(str, value))
+
+
+def _are_all(value, wanted, arguments):
+    return value == wanted
 
 
 # 10.5 ---------------------------------------------------------------------------------------------
@@ -226,38 +202,37 @@ def _imbalance_squared(error, imbalance, largest, least, below, num_samples, num
     return bound_on_nc1(error, imbalance**2, largest, least, below, num_samples, num_classes)
 
 
-def _not_centred(error, imbalance, largest, least, below, num_samples, num_classes):
-    room = math.sqrt(num_samples) - error
+def _infinite_beyond_the_room(error, imbalance, largest, least, below, num_samples, num_classes):
+    room = math.sqrt(num_samples * (num_classes - 1) / num_classes) - error
+    if room < 0:
+        return math.inf
     return largest**2 * ((error / least) ** 2 + imbalance * below**2) / room**2
 
 
-def _bounds(answer: Answer) -> str | None:
-    for case in ((0.5, 0.02, 2.0, 0.8, 3.0, 60, 3), (7.0, 0.1, 2.0, 0.8, 3.0, 60, 3)):
-        value = answer(*case)
-        truth = bound_on_nc1(*case)
-        if value is not None and truth == math.inf:
-            if float(value) == math.inf:
-                continue
-            return (
-                "With an interpolation error as large as √(N(K−1)/K) the bound says nothing: "
-                "return `math.inf`. The square hides the sign."
+def _not_centred(error, imbalance, largest, least, below, num_samples, num_classes):
+    room = math.sqrt(num_samples) - error
+    if room <= 0:
+        return math.inf
+    return largest**2 * ((error / least) ** 2 + imbalance * below**2) / room**2
+
+
+def _numbers(generator):
+    for _ in range(3):
+        samples, classes = integer(generator, 20, 90), integer(generator, 2, 9)
+        room = math.sqrt(samples * (classes - 1) / classes)
+        nearly = 1 - uniform(generator, 0.1, 0.8) / room  # less than 1 below the room
+        for part in (uniform(generator, 0.05, 0.8), nearly, uniform(generator, 1.1, 3)):
+            largest = uniform(generator, 1, 4)
+            yield (
+                part * room,
+                uniform(generator, 0.01, 0.5),
+                largest,
+                uniform(generator, 0.2, 0.9) * largest,
+                uniform(generator, 1, 8),
+                samples,
+                classes,
             )
-        if message := wrong_number(value):
-            return message
-        if math.isclose(float(value), truth, rel_tol=1e-9):
-            continue
-        near = {
-            _without_imbalance: "The imbalance is missing. Without it the bound is wrong: chapter "
-            "6 shows it broken.",
-            _imbalance_squared: "ε₂ stands in Δ² as it is, not squared: it is already a norm of "
-            "products of two weights.",
-            _not_centred: "Targets are centred too: the root is of N(K−1)/K, not of N.",
-        }
-        for wrong, message in near.items():
-            if math.isclose(float(value), wrong(*case), rel_tol=1e-9):
-                return message
-        return f"For {case} it is {truth:.5g}; yours is {float(value):.5g}."
-    return None
+    yield 3.0, 0.1, 2.0, one_of(generator, (0.5, 0.8)), 3.0, 12, 4  # the room is exactly 0
 
 
 EXERCISES = (
@@ -265,58 +240,107 @@ EXERCISES = (
         "10.1",
         1,
         first_gap,
-        (_finds_the_gap,),
+        _spreads,
+        (
+            Mistake(
+                _from_one,
+                "Count layers from 0, as Python does: the input is layer 0.",
+            ),
+            Mistake(
+                _last_layer,
+                "You return the last such layer. Where does the gap *begin*?",
+            ),
+            Mistake(
+                _difference,
+                "You compare differences. Spreads fall by orders of magnitude: take the ratio.",
+            ),
+            Mistake(
+                _more_than,
+                "A layer with exactly `factor` times the training spread counts: test ≥ factor "
+                "· train.",
+            ),
+        ),
         (
             "Go through the layers from the input on and stop at the first that qualifies.",
             "The condition is test ≥ factor · train.",
             "`enumerate(zip(train, test))`; return the index, and None after the loop.",
         ),
         "Up to there the network treats new images as it treats those that it has seen.",
-        (
-            Mistake(_from_one, "Count layers from 0"),
-            Mistake(_last_layer, "*begin*"),
-            Mistake(_difference, "take the ratio"),
-        ),
     ),
     Exercise(
         "10.2",
         2,
         few_shot,
-        (_learns_from_five,),
+        _episodes,
+        (
+            Mistake(
+                _nearest_sample,
+                "That is the nearest *sample*. Average the samples of each class first.",
+            ),
+            Mistake(
+                _largest_product,
+                "You take the largest inner product. Means of new classes have different "
+                "lengths; take the smallest distance.",
+            ),
+            Mistake(
+                _farthest,
+                "You take the farthest mean.",
+            ),
+        ),
         (
             "What stands for a class of which you have five samples?",
             "Their mean. A new sample belongs to the class whose mean is nearest.",
             "`torch.cdist(queries, means).argmin(1)`.",
         ),
         "There is nothing to train: all that decides is how the features lie. So it measures them.",
-        (
-            Mistake(_nearest_sample, "Average the five"),
-            Mistake(_largest_product, "inner product"),
-            Mistake(_farthest, "farthest mean"),
-        ),
     ),
     Exercise(
         "10.3",
         3,
         auroc,
-        (_ranks,),
+        _scores,
+        (
+            Mistake(
+                _ties_lost,
+                "Equal scores count one half: a guess between them is right half of the time.",
+            ),
+            Mistake(
+                _upside_down,
+                "That is the chance that the *unknown* one scores higher.",
+            ),
+            Mistake(
+                _at_one_threshold,
+                "You use one threshold. The AUROC compares every pair.",
+            ),
+        ),
         (
             "Compare every known score with every unknown one.",
             "`known[:, None] > unknown` is (N, M).",
             "Its mean, plus half the mean of `known[:, None] == unknown`.",
         ),
         "It needs no threshold, and so says nothing about which one to choose.",
-        (
-            Mistake(_ties_lost, "one half"),
-            Mistake(_upside_down, "*unknown* one"),
-            Mistake(_at_one_threshold, "one threshold"),
-        ),
     ),
     Exercise(
         "10.4",
         4,
         whose_theorem,
-        (_names_the_papers,),
+        _settings,
+        (
+            Mistake(
+                _one_linear_layer,
+                "One linear layer, the classifier, is what every network has. Jacot et al. need "
+                "at least two at the end.",
+            ),
+            Mistake(
+                _whatever_the_penalty,
+                "Without weight decay on the weights three of the four theorems are void, "
+                "whatever the architecture.",
+            ),
+            Mistake(
+                _only_the_first,
+                "More than one setting can apply: return all of them.",
+            ),
+        ),
         (
             "Read the column *setting* of the first table: what must be penalised?",
             "One of the four penalises features, three penalise weights.",
@@ -325,17 +349,40 @@ EXERCISES = (
         ),
         "An ordinary network with one linear layer and weight decay is in none of them. That is "
         "the open case, and the one that chapter 3 watched.",
-        (
-            Mistake(_one_linear_layer, "at least two"),
-            Mistake(_whatever_the_penalty, "void"),
-            Mistake(_only_the_first, "return all"),
-        ),
+        agreement=_are_all,
+        use=_names,
     ),
     Exercise(
         "10.5",
         5,
         bound_on_nc1,
-        (_bounds,),
+        _numbers,
+        (
+            Mistake(
+                _without_imbalance,
+                "The imbalance is missing. Without it the bound is wrong: chapter 6 shows it "
+                "broken.",
+            ),
+            Mistake(
+                _always_finite,
+                "With an interpolation error as large as √(N(K−1)/K) the bound says nothing: "
+                "return `math.inf`. The square hides the sign.",
+            ),
+            Mistake(
+                _imbalance_squared,
+                "ε₂ stands in Δ² as it is, not squared: it is already a norm of products of two "
+                "weights.",
+            ),
+            Mistake(
+                _not_centred,
+                "Targets are centred too: the root is of N(K−1)/K, not of N.",
+            ),
+            Mistake(
+                _infinite_beyond_the_room,
+                "With an interpolation error of exactly √(N(K−1)/K) you divide by zero: return "
+                "`math.inf` there too.",
+            ),
+        ),
         (
             "Chapter 6: s₁² Δ² / (√(N(K−1)/K) − ε₁)², with Δ² = (ε₁/s_K)² + ε₂ ‖Z_(L−2)‖².",
             "If ε₁ is √(N(K−1)/K) or more, the proof breaks off: return `math.inf`.",
@@ -343,11 +390,5 @@ EXERCISES = (
             "below²) / room².",
         ),
         "Two terms, two clocks: the fit takes the first away, weight decay the second.",
-        (
-            Mistake(_without_imbalance, "imbalance is missing"),
-            Mistake(_always_finite, "hides the sign"),
-            Mistake(_imbalance_squared, "not squared"),
-            Mistake(_not_centred, "N(K−1)/K"),
-        ),
     ),
 )
