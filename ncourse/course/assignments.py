@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ast
 import contextlib
-import inspect
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -107,22 +106,6 @@ def _imports(source: str) -> str:
     )
 
 
-def _needed(chosen: Sequence[Task]) -> list[str]:
-    """Of the chapter's imports those of other packages, and of ours what these answers may need."""
-    from ncourse.exercises import find
-
-    answers = "\n".join(inspect.getsource(find(task.exercise).reference) for task in chosen)
-    lines = []
-    for node in ast.parse(chosen[0].imports).body:
-        assert isinstance(node, ast.Import | ast.ImportFrom)
-        ours = isinstance(node, ast.ImportFrom) and (node.module or "").startswith("ncourse")
-        if not ours or any(
-            re.search(rf"\b{alias.asname or alias.name}\b", answers) for alias in node.names
-        ):
-            lines.append(ast.unparse(node))
-    return lines
-
-
 def assignment(
     book: Book,
     chapter: Chapter,
@@ -130,6 +113,7 @@ def assignment(
     *,
     due: str = "",
     solutions: bool = True,
+    site: str = "",
 ) -> NotebookNode:
     """A notebook with these exercises of a chapter: texts, points and stubs.
 
@@ -140,6 +124,8 @@ def assignment(
         due: the date to print; a line to fill in if empty.
         solutions: whether `hint` and `solution` work in it. Without them an answer that fails is
             not replaced by the course's either.
+        site: address of the course's site, to which the texts then link; else they link to the
+            chapter's notebook, on GitHub if the manifest names the repository.
 
     Raises:
         AssignmentError: for an exercise that the chapter does not have.
@@ -163,7 +149,7 @@ it, imports too. Other cells are yours. Hand in this file."""
     if not solutions:
         title += "\n\nIn this assignment `hint` and `solution` are off."
     names = "exercise, graded" if not solutions else "exercise, hint, solution"
-    first = "\n".join([*_needed(chosen), f"from ncourse.exercises import {names}"])
+    first = f"{chosen[0].imports}\nfrom ncourse.exercises import {names}"
     first += "\n\ngraded()" if not solutions else ""
     install = colab_lines(book)
     made = [
@@ -174,7 +160,8 @@ it, imports too. Other cells are yours. Hand in this file."""
         key = task.exercise.replace(".", "-")
         heading = f"## Exercise {task.exercise} · {task.points} points · {task.level}"
         text = re.sub(r"^\*Objective \d\.\*\s*", "", task.text)
-        made.append(new_markdown_cell(f"{heading}\n\n{text}", id=f"text-{key}"))
+        place = f"In the course: [{chapter.heading}]({_address(book, chapter, task, site)})."
+        made.append(new_markdown_cell(f"{heading}\n\n{text}\n\n{place}", id=f"text-{key}"))
         made.append(new_code_cell(task.stub, id=f"answer-{key}"))
         if solutions:
             made.append(new_code_cell(f'hint("{task.exercise}")', id=f"hint-{key}"))
@@ -184,6 +171,17 @@ it, imports too. Other cells are yours. Hand in this file."""
         METADATA: {"exercises": [task.exercise for task in chosen]},
     }
     return new_notebook(cells=made, metadata=metadata)
+
+
+def _address(book: Book, chapter: Chapter, task: Task, site: str) -> str:
+    """Where the chapter sets an exercise, among what explains it."""
+    if site:
+        number = task.exercise.replace(".", "-")
+        anchor = f"exercise-{number}-{task.minutes}-min"
+        return f"{site.rstrip('/')}/{chapter.stem}.html#{anchor}"
+    if book.repository:
+        return f"https://github.com/{book.repository}/blob/main/{book.src}/{chapter.file}"
+    return chapter.file
 
 
 def set_by(metadata: Mapping[str, Any]) -> list[str]:

@@ -249,17 +249,39 @@ def assign(
     no_solutions: Annotated[
         bool, typer.Option("--no-solutions", help="Turn `hint` and `solution` off, for marks.")
     ] = False,
+    site: Annotated[str, typer.Option(help="The address of your course's site, to link to.")] = "",
+    system: Annotated[
+        str, typer.Option("--for", help="nbgrader: a source notebook for its commands.")
+    ] = "",
+    questions: Annotated[
+        str, typer.Option(help="For nbgrader: written questions of the teaching page, e.g. 1,3.")
+    ] = "",
 ) -> None:
     """Make an assignment from a chapter: a notebook with some of its exercises."""
-    from ncourse.course import assignments, notebooks
+    import secrets
+
+    from ncourse.course import assignments, nbgrader, notebooks
 
     book = _book()
     (chosen,) = _chapters(book, [chapter])
+    if system not in ("", "nbgrader") or (questions and not system):
+        raise _fail("--for takes nbgrader; --questions needs it, because they are marked by hand")
     try:
-        notebook = assignments.assignment(
-            book, chosen, _names(exercises), due=due, solutions=not no_solutions
-        )
-    except assignments.AssignmentError as error:
+        if system:
+            notebook = nbgrader.source(
+                book,
+                chosen,
+                _names(exercises),
+                due=due,
+                site=site,
+                asked=[int(number) for number in _names(questions)],
+                seeds=[secrets.randbelow(2**31) for _ in range(2)],
+            )
+        else:
+            notebook = assignments.assignment(
+                book, chosen, _names(exercises), due=due, solutions=not no_solutions, site=site
+            )
+    except ValueError as error:
         raise _fail(str(error)) from None
     path = out / f"assignment-{chosen.number:02d}.ipynb"
     if path.exists():

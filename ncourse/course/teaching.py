@@ -17,7 +17,7 @@ from ncourse.course.manifest import Book, Chapter, CoursePath
 from ncourse.course.notebooks import read
 from ncourse.exercises import Mistake, find
 
-__all__ = ["Plan", "Slot", "chapter_page", "overview", "pages", "plan"]
+__all__ = ["Plan", "Slot", "chapter_page", "overview", "pages", "plan", "written"]
 
 LENGTHS = (50, 90)
 """Minutes of the classes that each chapter has a plan for."""
@@ -140,7 +140,7 @@ def _shares(weights: Sequence[float], total: int) -> list[int]:
 
 def chapter_page(book: Book, chapter: Chapter) -> str:
     """What a teacher needs for a chapter, as Markdown."""
-    mine = _written(book, chapter)
+    mine = written(book, chapter)
     lines = [
         f"# Teaching chapter {chapter.number}",
         "",
@@ -162,7 +162,7 @@ def chapter_page(book: Book, chapter: Chapter) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _written(book: Book, chapter: Chapter) -> dict[str, str]:
+def written(book: Book, chapter: Chapter) -> dict[str, str]:
     """Title -> text of the sections that are written by hand; none if there is no such file."""
     path = book.folder / "teaching" / f"{chapter.number:02d}.md"
     if not path.is_file():

@@ -1,6 +1,10 @@
 """Assignments, and a class of sixty that hands them in: right, wrong, and worse."""
 
+import importlib
+import inspect
 import os
+import pkgutil
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -69,11 +73,14 @@ def test_an_assignment_has_texts_points_and_stubs() -> None:
     assert "2, 15 points, about 15 minutes" in text
     assert "## Exercise 3.2 · 5 points · ●○○\n\nWhere does the terminal phase begin?" in text
     assert "Objective" not in text
+    assert text.count("In the course: [3. Watching collapse](03-watching-collapse.ipynb).") == 2
+    there = assignments.assignment(BOOK, THREE, ["3.2"], site="https://x.example/nc/")
+    address = "(https://x.example/nc/03-watching-collapse.html#exercise-3-2-5-min)"
+    assert address in there.cells[2].source
     assert "3.1" not in text
     code = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
     assert "from ncourse.exercises import exercise, hint, solution" in code[0]
     assert "import torch" in code[0]
-    assert "papyan2020" not in code[0]  # what no answer needs is not imported
     assert '@exercise("3.4")' in code[3]
     assert code[4] == 'hint("3.4")'
     assert assignments.set_by(notebook.metadata) == ["3.2", "3.4"]
@@ -91,6 +98,43 @@ def test_an_assignment_is_made_for_every_chapter_and_its_cells_run() -> None:
             graded(False)
         assert len(assignments.set_by(notebook.metadata)) >= 3
         assert "hint" not in "\n".join(c.source for c in notebook.cells if c.cell_type == "code")
+
+
+def names_of_the_package() -> set[str]:
+    """Modules of the library, and what they offer."""
+    import ncourse
+
+    found: set[str] = set()
+    for module in pkgutil.walk_packages(ncourse.__path__, "ncourse."):
+        if not module.name.startswith(("ncourse.course", "ncourse.exercises")):
+            found.add(module.name.rpartition(".")[2])
+            found |= set(getattr(importlib.import_module(module.name), "__all__", ()))
+    return found
+
+
+def test_what_a_text_names_is_there_in_an_untouched_assignment() -> None:
+    public, looked_up = names_of_the_package(), 0
+    for chapter in BOOK.with_drafts:
+        namespace: dict[str, object] = {}
+        notebook = assignments.assignment(BOOK, chapter)
+        exec(next(cell.source for cell in notebook.cells if cell.cell_type == "code"), namespace)
+        for task in assignments.tasks(BOOK, chapter):
+            arguments = set(inspect.signature(find(task.exercise).reference).parameters)
+            for quoted in re.findall(r"`([^`\n]+)`", f"{task.text}\n{task.stub}"):
+                name = re.match(r"[A-Za-z_][\w.]*\w|", quoted)[0]  # type: ignore[index]
+                first = name.partition(".")[0]
+                if first in arguments or not (first in public or "." in name):
+                    continue
+                looked_up += 1
+                if first not in namespace:  # then it is given in full, to be imported
+                    first, name = "named", f"named.{name.rpartition('.')[2]}"
+                    module = re.match(r"[\w.]+(?=\.)", quoted)
+                    assert module, f"{task.exercise}: `{quoted}` is not imported"
+                    namespace["named"] = importlib.import_module(module[0])
+                value = namespace[first]
+                for part in name.split(".")[1:]:
+                    value = getattr(value, part)
+    assert looked_up >= 5
 
 
 def test_an_unknown_exercise_is_named() -> None:

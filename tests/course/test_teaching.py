@@ -74,7 +74,7 @@ def test_a_page_has_every_exercise_its_time_and_what_to_say(chapter: Chapter) ->
 @CHAPTERS
 def test_what_a_teacher_writes_is_there(chapter: Chapter) -> None:
     """The board, and questions with a model answer each."""
-    mine = teaching._written(BOOK, chapter)
+    mine = teaching.written(BOOK, chapter)
     assert list(mine) == WRITTEN
     discuss = mine["To discuss"]
     questions = re.findall(r"^\*\*(\d)\. .+[.?]\*\*$", discuss, re.MULTILINE)
