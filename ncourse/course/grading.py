@@ -35,6 +35,7 @@ from typing import Any
 
 from ncourse.course.assignments import Task, set_by
 from ncourse.course.notebooks import contents
+from ncourse.exercises import answers
 
 try:
     import resource
@@ -132,7 +133,7 @@ class Submission:
 
 # --- texts of students --------------------------------------------------------------------------
 
-_PLACES = re.compile(r"(?<![\w.…/])(?:[A-Za-z]:\\|/)(?:[^\s/\\'\":]+[/\\])+([^\s/\\'\":]*)")
+_PLACES = re.compile(r"(?<![\w.…/)\]])(?:[A-Za-z]:\\|/)(?:[^\s/\\'\":]+[/\\])+([^\s/\\'\":]*)")
 
 
 def legible(text: str, most: int = MOST_TEXT) -> str:
@@ -270,98 +271,13 @@ def find_answers(submission: Submission, tasks: Sequence[Task]) -> None:
 
     Answers whose cells were left as they are, are left out.
     """
-    answers, results = _found(submission.cells, {task.exercise: task.function for task in tasks})
-    submission.answers = {name: text for name, text in answers.items() if not _is_empty(text)}
-    submission.results |= results
-
-
-def _found(
-    cells: Iterable[str], functions: dict[str, str]
-) -> tuple[dict[str, str], dict[str, Result]]:
-    """The answers in these cells, and what is known of an exercise without running anything.
-
-    An answer is a function with the exercise's name, or under its decorator, in whatever cell it
-    stands; a copy of the same text counts once, and an empty stub beside an answer does not count.
-    """
-    by_function = {function: exercise for exercise, function in functions.items()}
-    found: dict[str, list[ast.FunctionDef]] = {}
-    for source in cells:
-        for function in _functions(source):
-            exercise = _decorated(function) or by_function.get(function.name)
-            if exercise in functions:
-                found.setdefault(exercise, []).append(function)
-    answers: dict[str, str] = {}
-    results: dict[str, Result] = {}
-    for exercise, several in found.items():
-        texts = dict.fromkeys(_plain(function) for function in several)
-        kept = [text for text in texts if not _is_empty(text)] or list(texts)[:1]
-        if len(kept) > 1:
-            results[exercise] = Result(
-                "fault",
-                f"There are {len(kept)} different answers to exercise {exercise} in the "
-                "notebook. Keep one.",
-            )
-        else:
-            answers[exercise] = kept[0]
-    return answers, results
-
-
-def _functions(source: str) -> list[ast.FunctionDef]:
-    """The functions that a cell defines at its top level; none in a cell that is not Python."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # e.g. about an escape in a student's string
-            tree = _parsed(source)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        # A cell that does not parse: its functions may still, one by one.
-        return [f for part in _chunks(source) if part != source for f in _functions(part)]
-    return [node for node in tree.body if isinstance(node, ast.FunctionDef)]
-
-
-def _parsed(source: str) -> ast.Module:
-    """The syntax tree of a cell, which may have lines that only a notebook understands."""
-    try:
-        return ast.parse(source)
-    except SyntaxError:
-        from IPython.core.inputtransformer2 import TransformerManager
-
-        return ast.parse(TransformerManager().transform_cell(source))
-
-
-def _chunks(source: str) -> list[str]:
-    """A cell cut before each line that starts a decorated or plain function."""
-    parts: list[list[str]] = [[]]
-    for line in source.splitlines():
-        new = line.startswith(("@", "def ")) and not (parts[-1] and parts[-1][-1].startswith("@"))
-        if new:
-            parts.append([])
-        parts[-1].append(line)
-    return ["\n".join(part) for part in parts if part]
-
-
-def _decorated(function: ast.FunctionDef) -> str | None:
-    """The exercise that a function is decorated with: "5.1" for `@exercise("5.1")`."""
-    for decorator in function.decorator_list:
-        match decorator:
-            case ast.Call(func=ast.Name(id="exercise"), args=[ast.Constant(value=str(name))]):
-                return name
-    return None
-
-
-def _plain(function: ast.FunctionDef) -> str:
-    """The function's source without decorators."""
-    function.decorator_list = []
-    return ast.unparse(function)
-
-
-def _is_empty(text: str) -> bool:
-    """Whether the body is `...`, `pass` or a docstring."""
-    (function,) = ast.parse(text).body
-    return all(
-        isinstance(node, ast.Pass)
-        or (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant))
-        for node in function.body  # type: ignore[attr-defined]
-    )
+    submission.answers = {}
+    names = {task.exercise: task.function for task in tasks}
+    for exercise, found in answers.find_answers(submission.cells, names).items():
+        if found.problem:
+            submission.results[exercise] = Result("fault", found.problem)
+        elif not found.is_empty:
+            submission.answers[exercise] = found.source
 
 
 # --- running ------------------------------------------------------------------------------------
@@ -466,7 +382,6 @@ def _graded(
             request = {
                 "exercise": task.exercise,
                 "source": submission.answers[task.exercise],
-                "imports": task.imports,
                 "seeds": list(seeds),
             }
             reply = worker.ask(request)
@@ -635,16 +550,14 @@ def _limit_memory(extra: int) -> None:
 
 
 def _looked_through(cells: Sequence[str], functions: dict[str, str]) -> dict[str, Any]:
-    """What `_found` finds, and where an answer looks at what it should not need."""
-    answers, results = _found(cells, functions)
-    remarks = []
-    for exercise, source in answers.items():
-        if looks := _looks_into(source):
-            remarks.append(f"{exercise} looks into {', '.join(looks)}.")
+    """The answers in these cells, and where one looks at what it should not need."""
+    found = answers.find_answers(cells, functions)
+    sources = {name: one.source for name, one in found.items() if not one.problem}
+    looks = {name: _looks_into(source) for name, source in sources.items()}
     return {
-        "answers": answers,
-        "results": {name: result.message for name, result in results.items()},
-        "remarks": remarks,
+        "answers": sources,
+        "results": {name: one.problem for name, one in found.items() if one.problem},
+        "remarks": [f"{name} looks into {', '.join(at)}." for name, at in looks.items() if at],
     }
 
 
@@ -688,48 +601,13 @@ def _looks_into(source: str) -> list[str]:
     return sorted(set(filter(None, looks)))
 
 
-def _verdict(exercise: str, source: str, imports: str, seeds: Sequence[int]) -> Result:
+def _verdict(exercise: str, source: str, seeds: Sequence[int]) -> Result:
     """What comes of one answer, on the notebook's data and then on others."""
-    from ncourse.exercises import check, find
-
-    asked = find(exercise)
-    namespace: dict[str, Any] = {}
-    try:
-        exec(imports, namespace)  # ours, from the chapter
-        exec(source, namespace)  # a function definition and nothing else
-        answer = namespace[ast.parse(source).body[0].name]  # type: ignore[attr-defined]
-        for seed in seeds:
-            with _other_random_numbers(seed):
-                feedback = check(asked, answer)
-            if feedback.state != "solved":
-                break
-    except (Exception, SystemExit, KeyboardInterrupt) as error:
-        return Result("fault", f"Your function stopped with {_brief(error)}")
+    feedback = answers.judge(exercise, source, seeds=seeds)
     message = feedback.message
     if feedback.state == "not yet":
         if "File too large" in message:
             return Result("fault", "Your function prints or writes too much.")
         if "MemoryError" in message or "allocate memory" in message:
             return Result("fault", "Your function needs too much memory.")
-        if "NameError" in message:
-            message += " Only the function itself is run: put what it needs inside it."
-        if seed:
-            message = f"Right on the notebook's data, and not on other data: {message}"
-    return Result(feedback.state, message)
-
-
-@contextlib.contextmanager
-def _other_random_numbers(offset: int) -> Any:
-    """Let every generator that an exercise seeds start from another seed."""
-    import torch
-
-    class Generator(torch.Generator):
-        def manual_seed(self, seed: int) -> torch.Generator:
-            return super().manual_seed(seed + offset)
-
-    original = torch.Generator
-    torch.Generator = Generator if offset else original  # type: ignore[misc]
-    try:
-        yield
-    finally:
-        torch.Generator = original  # type: ignore[misc]
+    return Result(feedback.state, message, feedback.mistake, feedback.passed, feedback.steps)

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import nbformat
 import pytest
-import torch
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from ncourse.course import assignments, feedback, gradebook, grading
@@ -145,7 +144,7 @@ KINDS: dict[str, tuple[list[str], str, str]] = {
     "helper elsewhere": (
         ["def h(x): return x", body("return h(1)")],
         "not yet",
-        "put what it needs",
+        "other cells define",
     ),
     "endless": ([body("while True: pass")], "fault", "more than 4 seconds"),
     "asleep": ([body("import time", "time.sleep(600)")], "fault", "more than 4 seconds"),
@@ -154,14 +153,14 @@ KINDS: dict[str, tuple[list[str], str, str]] = {
     "100 MB print": ([body("print('x' * 100_000_000)", "return 1")], "fault", "prints"),
     "many prints": ([body("while True: print('x' * 1000)")], "fault", "prints"),
     "big file": ([body("open('f', 'w').write('x' * 9_000_000)")], "fault", "writes too much"),
-    "exit": ([body("import sys", "sys.exit(0)")], "fault", "SystemExit"),
+    "exit": ([body("import sys", "sys.exit(0)")], "not yet", "SystemExit"),
     "hard exit": ([body("import os", "os._exit(3)")], "fault", "exit code 3"),
     "killed": ([body("import os", "os.kill(os.getpid(), 9)")], "fault", "SIGKILL"),
-    "two answers": ([RIGHT["3.1"], body("return 1.0")], "fault", "2 different answers"),
+    "two answers": ([RIGHT["3.1"], body("return 1.0")], "not yet", "you get 1; it is"),
     "syntax": (
         ["def within_over_between(features, labels):\n    return (\n"],
-        "missing",
-        "no function",
+        "fault",
+        "syntax error in line 2",
     ),
 }
 FILES = {
@@ -252,16 +251,6 @@ def test_what_is_right_only_on_the_notebooks_data_is_found(tmp_path: Path) -> No
     assert results["3.1"].state == "not yet"
     assert "Right on the notebook's data, and not on other data" in results["3.1"].message
     assert states(hard_coded, tmp_path=tmp_path, hidden_seeds=0)["3.1"].state == "solved"
-
-
-@pytest.mark.parametrize("offset", [1, 2, 3, 8, 11, 12345])
-def test_right_answers_pass_whatever_the_hidden_seed(offset: int) -> None:
-    with grading._other_random_numbers(offset):
-        for chapter in BOOK.with_drafts:
-            for task in assignments.tasks(BOOK, chapter):
-                asked = find(task.exercise)
-                assert check(asked, asked.reference).state == "solved", task.exercise
-    assert torch.Generator is torch._C.Generator
 
 
 def test_a_student_who_ends_the_process_gets_a_new_one(tmp_path: Path) -> None:
