@@ -2,11 +2,13 @@
 
 Marks that a teacher has corrected by hand stay. A mark counts as corrected if it is not what its
 state says: *solved* is all of the points, *not yet, 2 of 5* the share of steps, anything else none.
+A total counts as corrected if it is neither the sum of the marks nor that of the states.
 """
 
 import contextlib
 import csv
 import io
+import os
 import re
 import unicodedata
 from collections import Counter
@@ -119,7 +121,7 @@ class Gradebook:
             "id": identity,
             "student": name,
             "of": str(sum(task.points for task in self.tasks)),
-            "file": _cell(one.student),
+            "file": _cell(os.fsencode(one.path.name).decode("utf-8", "backslashreplace")),
             "feedback": feedback,
         }
         key = identity or name
@@ -135,8 +137,8 @@ class Gradebook:
                 remarks.append(f"{task.exercise}: {by_hand} by hand, {mark} by the checks.")
                 mark = by_hand
             row |= {task.exercise: mark, f"{task.exercise} state": said}
-        total = self._total(row)
-        if before and before.get("points", "") != self._total(before):
+        total = self._totals(row)[0]
+        if before and before.get("points", "") not in self._totals(before):
             remarks.append(f"Points: {before.get('points', '')} by hand, {total} by the exercises.")
             total = before.get("points", "")
         row |= {"points": total, "remark": _cell(" ".join(filter(None, remarks)))}
@@ -174,8 +176,11 @@ class Gradebook:
         ours = points(task, row.get(f"{task.exercise} state", ""))
         return row[task.exercise].strip() != str(ours)
 
-    def _total(self, row: Row) -> str:
-        return f"{sum(_number(row.get(task.exercise, '')) for task in self.tasks):g}"
+    def _totals(self, row: Row) -> tuple[str, str]:
+        """The sum of a row's marks, and what it was before one of them was changed by hand."""
+        marks = [_number(row.get(task.exercise, "")) for task in self.tasks]
+        ours = [points(task, row.get(f"{task.exercise} state", "")) for task in self.tasks]
+        return f"{sum(marks):g}", f"{sum(ours):g}"
 
     def write(self) -> None:
         """Write the whole file in one step: UTF-8 with a byte-order mark, which Excel needs.

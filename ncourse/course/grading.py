@@ -7,7 +7,7 @@ with the rights of whoever grades. Grade what you do not trust inside a containe
 Whatever comes from a student (names of files, cells, messages, what their process says) is taken as
 data of limited length, made legible and validated, before it meets anything of another student.
 
-PyTorch, the registry of exercises, nbformat and IPython are imported where they are used, by those
+PyTorch, the registry of exercises and nbformat are imported where they are used, by those
 who have answers to run: `ncourse progress` on a fresh copy has none.
 """
 
@@ -35,7 +35,6 @@ from typing import Any
 
 from ncourse.course.assignments import Task, set_by
 from ncourse.course.notebooks import contents
-from ncourse.exercises import answers
 
 try:
     import resource
@@ -191,18 +190,21 @@ def names(handed: Sequence[Handed]) -> list[str]:
 
     Bytes of a name that are not UTF-8 are replaced; a number tells apart what is then the same.
     """
-    places = [_legible_name(one.place.removesuffix(".ipynb")) for one in handed]
+    raw = [one.place.removesuffix(".ipynb") for one in handed]
+    places = [_legible_name(place) for place in raw]
     stems = [place.rpartition("/")[2] for place in places]
     count = Counter(stems)
-    made: list[str] = []
-    for place, stem in zip(places, stems, strict=True):
-        name = wanted = stem if count[stem] == 1 else place
+    made: dict[int, str] = {}
+    # First those whose names are legible as they are: nobody else takes them away.
+    for index in sorted(range(len(raw)), key=lambda index: places[index] != raw[index]):
+        stem = stems[index]
+        name = wanted = stem if count[stem] == 1 else places[index]
         number = 2
-        while name in made:
+        while name in made.values():
             name = f"{wanted} ({number})"
             number += 1
-        made.append(name)
-    return made
+        made[index] = name
+    return [made[index] for index in range(len(raw))]
 
 
 def _legible_name(text: str) -> str:
@@ -269,15 +271,21 @@ def _said_to_set(metadata: dict[str, Any]) -> list[str]:
 def find_answers(submission: Submission, tasks: Sequence[Task]) -> None:
     """Look for the answers here, and not in a process with limits: for one's own notebooks.
 
-    Answers whose cells were left as they are, are left out.
+    Answers whose cells were left as they are, are left out; where all were, nothing is imported.
     """
     submission.answers = {}
-    names = {task.exercise: task.function for task in tasks}
-    for exercise, found in answers.find_answers(submission.cells, names).items():
+    stubs = {task.stub for task in tasks}
+    changed = [cell for cell in submission.cells if cell not in stubs and "def " in cell]
+    if not changed:
+        return
+    from ncourse.exercises.answers import find_answers as find
+
+    functions = {task.exercise: task.function for task in tasks}
+    for name, found in find(changed, functions).items():
         if found.problem:
-            submission.results[exercise] = Result("fault", found.problem)
+            submission.results[name] = Result("fault", found.problem)
         elif not found.is_empty:
-            submission.answers[exercise] = found.source
+            submission.answers[name] = found.source
 
 
 # --- running ------------------------------------------------------------------------------------
@@ -366,8 +374,8 @@ def _graded(
                 return
             submission.answers = reply["answers"]
             submission.remarks += reply["remarks"]
-            results = reply["results"].items()
-            submission.results |= {name: Result("fault", text) for name, text in results}
+            problems = reply["problems"].items()
+            submission.results |= {name: Result("fault", text) for name, text in problems}
         for task in tasks:
             if stop.is_set():
                 return
@@ -550,14 +558,18 @@ def _limit_memory(extra: int) -> None:
 
 
 def _looked_through(cells: Sequence[str], functions: dict[str, str]) -> dict[str, Any]:
-    """The answers in these cells, and where one looks at what it should not need."""
-    found = answers.find_answers(cells, functions)
-    sources = {name: one.source for name, one in found.items() if not one.problem}
-    looks = {name: _looks_into(source) for name, source in sources.items()}
+    """The answers in these cells, why some cannot be run, and where one looks around."""
+    from ncourse.exercises.answers import find_answers as find
+
+    found = find(cells, functions)
+    answers = {name: one.source for name, one in found.items() if not one.problem}
+    looks = {name: _looks_into(source) for name, source in answers.items()}
     return {
-        "answers": sources,
-        "results": {name: one.problem for name, one in found.items() if one.problem},
-        "remarks": [f"{name} looks into {', '.join(at)}." for name, at in looks.items() if at],
+        "answers": answers,
+        "problems": {name: one.problem for name, one in found.items() if one.problem},
+        "remarks": [
+            f"{name} looks into {', '.join(seen)}." for name, seen in looks.items() if seen
+        ],
     }
 
 
@@ -603,11 +615,14 @@ def _looks_into(source: str) -> list[str]:
 
 def _verdict(exercise: str, source: str, seeds: Sequence[int]) -> Result:
     """What comes of one answer, on the notebook's data and then on others."""
-    feedback = answers.judge(exercise, source, seeds=seeds)
-    message = feedback.message
-    if feedback.state == "not yet":
-        if "File too large" in message:
-            return Result("fault", "Your function prints or writes too much.")
-        if "MemoryError" in message or "allocate memory" in message:
-            return Result("fault", "Your function needs too much memory.")
-    return Result(feedback.state, message, feedback.mistake, feedback.passed, feedback.steps)
+    from ncourse.exercises.answers import judge
+
+    try:
+        said = judge(exercise, source, seeds=seeds)
+    except (Exception, SystemExit, KeyboardInterrupt) as error:
+        return Result("fault", f"Your function stopped with {_brief(error)}")
+    if said.state == "not yet" and "File too large" in said.message:
+        return Result("fault", "Your function prints or writes too much.")
+    if said.state == "not yet" and re.search("MemoryError|allocate memory", said.message):
+        return Result("fault", "Your function needs too much memory.")
+    return Result(said.state, said.message, said.mistake, said.passed, said.steps)

@@ -144,7 +144,7 @@ KINDS: dict[str, tuple[list[str], str, str]] = {
     "helper elsewhere": (
         ["def h(x): return x", body("return h(1)")],
         "not yet",
-        "other cells define",
+        "Put it into the function",
     ),
     "endless": ([body("while True: pass")], "fault", "more than 4 seconds"),
     "asleep": ([body("import time", "time.sleep(600)")], "fault", "more than 4 seconds"),
@@ -156,11 +156,11 @@ KINDS: dict[str, tuple[list[str], str, str]] = {
     "exit": ([body("import sys", "sys.exit(0)")], "not yet", "SystemExit"),
     "hard exit": ([body("import os", "os._exit(3)")], "fault", "exit code 3"),
     "killed": ([body("import os", "os.kill(os.getpid(), 9)")], "fault", "SIGKILL"),
-    "two answers": ([RIGHT["3.1"], body("return 1.0")], "not yet", "you get 1; it is"),
+    "two answers": ([RIGHT["3.1"], body("return 1.0")], "not yet", ""),
     "syntax": (
         ["def within_over_between(features, labels):\n    return (\n"],
         "fault",
-        "syntax error in line 2",
+        "syntax error in line",
     ),
 }
 FILES = {
