@@ -111,7 +111,7 @@ class _Replace(ast.NodeTransformer):
         return self.new if node is self.old else self.generic_visit(node)
 
 
-def _steps(node: ast.AST, arguments: list[str]) -> Iterator[tuple[str, Callable]]:  # noqa: C901
+def _steps(node: ast.AST, arguments: list[str]) -> Iterator[tuple[str, Callable]]:
     """What can be changed at a node: a name for it, and the node that takes its place."""
 
     def field(**values: Any) -> Callable:
@@ -211,7 +211,7 @@ def _remembered(key: str) -> Callable:
     return change
 
 
-# --- arguments ignored or taken for something else ------------------------------------------------
+# --- arguments ignored or taken for something else ----------------------------------------------
 
 
 def _forgetful(asked: Exercise) -> Iterator[Mutant]:
@@ -270,7 +270,7 @@ def _signed(asked: Exercise, answer: Callable[..., Any]) -> Callable[..., Any]:
     return scope["wrapped"]
 
 
-# --- values changed --------------------------------------------------------------------------------
+# --- values changed -----------------------------------------------------------------------------
 
 
 def _each(value: Any, change: Callable[[Any], Any]) -> Any:

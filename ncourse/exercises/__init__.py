@@ -10,13 +10,19 @@ The decorated name is then the student's function if it passed, and the referenc
 every later cell works.
 """
 
+from __future__ import annotations
+
+import importlib
 import inspect
 import textwrap
 from collections.abc import Callable
 from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from ncourse.exercises.answers import find_answers, judge
-from ncourse.exercises.checks import Answer, Exercise, Feedback, Mistake, check, find
+
+if TYPE_CHECKING:
+    from ncourse.exercises.checks import Answer, Exercise, Feedback, Mistake, check, find
 
 __all__ = [
     "Answer",
@@ -30,6 +36,14 @@ __all__ = [
     "hint",
     "solution",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """What needs PyTorch is loaded when it is asked for."""
+    if name in __all__:
+        return getattr(importlib.import_module("ncourse.exercises.checks"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
 
 _hints_shown: dict[str, int] = {}
 _graded = False
@@ -57,6 +71,8 @@ def exercise(name: str) -> Callable[[Answer], Answer]:
     Raises:
         KeyError: if there is no such exercise; never because of the student's answer.
     """
+    from ncourse.exercises.checks import find
+
     asked = find(name)
 
     def decorate(answer: Answer) -> Answer:
@@ -72,6 +88,8 @@ def exercise(name: str) -> Callable[[Answer], Answer]:
 
 def _judged(asked: Exercise, answer: Answer) -> Feedback:
     """Judge the answer in the cell that is being run; outside a notebook the function itself."""
+    from ncourse.exercises.checks import Feedback, check
+
     cell = _running_cell()
     if cell is None:
         return check(asked, answer)
@@ -97,6 +115,8 @@ def hint(name: str) -> None:
 
     After `graded()` it only says that hints are off.
     """
+    from ncourse.exercises.checks import find
+
     asked = find(name)
     if _graded:
         print("Hints are off in this assignment.")
@@ -108,6 +128,8 @@ def hint(name: str) -> None:
 
 def solution(name: str) -> None:
     """Print the reference answer and why it works; after `graded()` only that it is off."""
+    from ncourse.exercises.checks import find
+
     asked = find(name)
     if _graded:
         print("Solutions are off in this assignment.")

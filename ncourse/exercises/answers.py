@@ -3,21 +3,24 @@
 The decorator in a cell, `ncourse progress` and `ncourse grade` take this one road, so that they
 agree. What is run is the answer's own cell: its imports and functions, after the chapter's imports
 and the chapter's earlier exercises. Nothing from another cell is there.
+
+Finding needs no PyTorch: `ncourse progress` is quick where nothing has been attempted.
 """
 
-import __future__
+from __future__ import annotations
+import __future__ as future
 
 import ast
 import contextlib
 import importlib
 import re
-import textwrap
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ncourse.exercises.checks import Answer, Feedback, chapter_of, check, find
+if TYPE_CHECKING:
+    from ncourse.exercises.checks import Answer, Feedback
 
 __all__ = ["Found", "find_answers", "function_of", "judge"]
 
@@ -104,18 +107,20 @@ def judge(exercise: str, source: str, *, seeds: Sequence[int] = (0,)) -> Feedbac
     Raises:
         KeyError: if there is no such exercise; never because of the student's answer.
     """
+    from ncourse.exercises.checks import Feedback, check, find
+
     asked = find(exercise)
     try:
         answer = function_of(exercise, source)
     except (Exception, SystemExit) as error:  # a default or a decorator may fail
         message = f"Your answer stopped before it was called: {type(error).__name__}: {error}."
         return Feedback(exercise, "not yet", message + _alone(message))
-    for number, seed in enumerate(seeds):
+    for seed in seeds:
         feedback = check(asked, answer, seed=seed)
         if feedback.state != "solved":
             break
     message = feedback.message + (_alone(feedback.message) if feedback.state == "not yet" else "")
-    if feedback.state == "not yet" and number:
+    if feedback.state == "not yet" and seed != seeds[0]:
         message = f"Right on the notebook's data, and not on other data: {message}"
     return Feedback(
         exercise,
@@ -141,6 +146,8 @@ def function_of(exercise: str, source: str) -> Answer:
 
     The chapter's earlier exercises are at hand too, under the names of their functions.
     """
+    from ncourse.exercises.checks import chapter_of
+
     chapter = chapter_of(exercise)
     namespace: dict[str, Any] = {"__name__": "__main__"}
     exec(chapter.IMPORTS, namespace)  # ours
@@ -149,7 +156,7 @@ def function_of(exercise: str, source: str) -> Answer:
             break
         namespace[other.reference.__name__] = other.reference
     # Annotations name what need not be imported; they are not evaluated.
-    flags = __future__.annotations.compiler_flag
+    flags = future.annotations.compiler_flag
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # e.g. about an escape in a student's string
         exec(compile(source, f"<exercise {exercise}>", "exec", flags), namespace)
@@ -225,7 +232,8 @@ def _in(
     functions = list(_functions(tree.body))
     used: set[int] = set()
     for function in functions:
-        decorators = [(node, _asked(node, spelt)) for node in function.decorator_list]
+        # A decorator with an exercise's name is ours, whatever it is called in another cell.
+        decorators = [(node, _asked(node)) for node in function.decorator_list]
         used |= {id(node) for node, exercise in decorators if exercise}
         decorated = next((exercise for _, exercise in decorators if exercise), None)
         exercise = decorated or by_function.get(function.name)
@@ -240,8 +248,8 @@ def _in(
         yield exercise, Found("\n".join(parts))
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and id(node) not in used:
-            exercise = _asked(node, spelt)
-            if exercise:
+            exercise = _asked(node)
+            if exercise and _name(node) in spelt:
                 yield (
                     exercise,
                     Found("", f'Write the answer as a function under `@exercise("{exercise}")`.'),
@@ -275,22 +283,27 @@ def _helps(node: ast.stmt, answer: ast.stmt) -> bool:
     return isinstance(node, ast.FunctionDef) and node is not answer and not node.decorator_list
 
 
-def _asked(node: ast.AST, spelt: set[str]) -> str | None:
-    """The exercise that a call names: "5.1" for `exercise("5.1")`, in whatever module."""
+def _name(call: ast.Call) -> str | None:
+    """The last part of what is called: "exercise" for `ex.exercise(...)`."""
+    return getattr(call.func, "id", None) or getattr(call.func, "attr", None)
+
+
+def _asked(node: ast.AST) -> str | None:
+    """The exercise that a call names: "5.1" for `exercise("5.1")`."""
     if not isinstance(node, ast.Call):
         return None
-    name = getattr(node.func, "id", None) or getattr(node.func, "attr", None)
     given = [*node.args, *(word.value for word in node.keywords if word.arg == "name")]
-    if name not in spelt or len(given) != 1 or not isinstance(given[0], ast.Constant):
+    if len(given) != 1 or not isinstance(given[0], ast.Constant):
         return None
-    return given[0].value if isinstance(given[0].value, str) else None
+    value = given[0].value
+    return value if isinstance(value, str) and re.fullmatch(r"\d+\.\d+", value) else None
 
 
 def _text(source: str, node: ast.stmt) -> str:
     """A statement as it was written, moved to the left edge; without a function's decorators."""
     text = ast.get_source_segment(source, node) or ast.unparse(node)
     first, _, rest = text.partition("\n")
-    dedented = f"{first}\n{textwrap.dedent(_indented(rest, node))}" if rest else first
+    dedented = f"{first}\n{_indented(rest, node)}" if rest else first
     with contextlib.suppress(SyntaxError):
         ast.parse(dedented)
         return dedented
