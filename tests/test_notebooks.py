@@ -123,7 +123,7 @@ def test_quiz_questions_have_one_right_option_and_feedback_for_each(chapter, not
     ]
     for question in [*questions, *checks]:
         found = OPTION.findall(question)
-        assert len(found) == question.count("<details>") >= 2, question[:80]
+        assert len(found) == question.count("<details>") >= 3, question[:80]
         assert sum(feedback.startswith("Correct") for _, feedback in found) == 1, question[:80]
         for option, _ in found:
             assert "$" not in option, f"math is not rendered in a summary: {option}"

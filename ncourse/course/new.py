@@ -27,6 +27,11 @@ Why it is tempting, and what is wrong with it.
 
 Correct. And why.
 
+</details>
+<details><summary>Another wrong answer, or a number that a slip would give.</summary>
+
+Which slip that is.
+
 </details>"""
 
 

@@ -15,6 +15,7 @@ from ncourse.course.manifest import (
     with_generated,
 )
 from ncourse.course.notebooks import code_cells, read, write
+from ncourse.course.quizzes import in_order
 from ncourse.course.references import with_references
 from ncourse.files import copy_whole, write_whole
 
@@ -22,8 +23,9 @@ from ncourse.files import copy_whole, write_whole
 def sync(book: Book) -> list[Path]:
     """Bring everything that is made from the manifest and the bibliography in line with them.
 
-    That is the notebooks' headers, Colab lines, references and tables (of drafts too, if they are
-    there), the README's tables, and the picture of the map. Returns the files that had to change.
+    That is the notebooks' headers, Colab lines, references, tables and the order of their quizzes'
+    options (of drafts too, if they are there), the README's tables, and the picture of the map.
+    Returns the files that had to change.
 
     Raises:
         ManifestError, CitationError: if a text has a mark without its end, or cites something that
@@ -60,7 +62,7 @@ def bring_in_line(book: Book, chapter: Chapter, notebook: NotebookNode) -> None:
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
             text = with_generated(book, cell.source)
-            cell.source = with_references(text, book.references, chapter.file)
+            cell.source = in_order(with_references(text, book.references, chapter.file))
     for cell in code_cells(notebook)[:1]:
         cell.source = with_colab_lines(book, cell.source)
 
