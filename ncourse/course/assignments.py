@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -86,6 +87,9 @@ def tasks(book: Book, chapter: Chapter, exercises: Sequence[str] = ()) -> list[T
             except SyntaxError as error:
                 raise AssignmentError(f"{chapter.file}: the first cell: {error}") from error
             found[name] = Task(name, int(minutes), level, text, stub, imports, function)
+    for name in exercises:
+        if "v" in name:
+            found[name] = _for_marks(name, _imports(code[0]))
     unknown = [name for name in exercises if name not in found]
     if unknown:
         raise AssignmentError(
@@ -93,6 +97,40 @@ def tasks(book: Book, chapter: Chapter, exercises: Sequence[str] = ()) -> list[T
             f"{', '.join(found)}"
         )
     return [task for name, task in found.items() if not exercises or name in exercises]
+
+
+def _for_marks(name: str, imports: str) -> Task:
+    """An exercise for marks, which no chapter asks, as a task."""
+    from ncourse.exercises.marked import marked
+
+    try:
+        entry, variant = marked(name)
+    except KeyError as error:
+        raise AssignmentError(error.args[0]) from None
+    stub = f'@exercise("{name}")\n{entry.stub}\n    ...'
+    return Task(
+        name, entry.minutes, entry.level, entry.asked(variant), stub, imports, entry.function
+    )
+
+
+def variants(chapter: Chapter, secret: str) -> list[str]:
+    """The chapter's exercises for marks, each in the variant that a teacher's secret draws.
+
+    Raises:
+        AssignmentError: if the chapter has none, or the secret is empty.
+    """
+    from ncourse.exercises.marked import MARKED
+
+    if not secret:
+        raise AssignmentError("the secret that draws variants is empty; name a word of your own")
+    found = []
+    for entry in MARKED:
+        if entry.name.partition(".")[0] == str(chapter.number):
+            digest = hashlib.sha256(f"{secret}/{entry.name}".encode()).digest()
+            found.append(f"{entry.name}v{int.from_bytes(digest) % len(entry.variants)}")
+    if not found:
+        raise AssignmentError(f"chapter {chapter.number} has no exercises for marks")
+    return found
 
 
 def _imports(source: str) -> str:
@@ -144,8 +182,8 @@ def assignment(
 | Exercises | {len(chosen)}, {total} points, about {minutes} minutes |
 
 Replace the `...` in each cell by your answer and run the cell: it says *solved*, or what is not yet
-right. Keep the names and arguments of the functions, and put everything that an answer needs inside
-it, imports too. Other cells are yours. Hand in this file."""
+right. Keep the names and arguments of the functions, and put everything that an answer needs into
+its cell, imports too. Other cells are yours. Hand in this file."""
     if not solutions:
         title += "\n\nIn this assignment `hint` and `solution` are off."
     names = "exercise, graded" if not solutions else "exercise, hint, solution"
@@ -177,8 +215,8 @@ def _address(book: Book, chapter: Chapter, task: Task, site: str) -> str:
     """Where the chapter sets an exercise, among what explains it."""
     if site:
         number = task.exercise.replace(".", "-")
-        anchor = f"exercise-{number}-{task.minutes}-min"
-        return f"{site.rstrip('/')}/{chapter.stem}.html#{anchor}"
+        anchor = "" if "v" in number else f"#exercise-{number}-{task.minutes}-min"
+        return f"{site.rstrip('/')}/{chapter.stem}.html{anchor}"
     if book.repository:
         return f"https://github.com/{book.repository}/blob/main/{book.src}/{chapter.file}"
     return chapter.file

@@ -249,6 +249,9 @@ def assign(
     no_solutions: Annotated[
         bool, typer.Option("--no-solutions", help="Turn `hint` and `solution` off, for marks.")
     ] = False,
+    seed: Annotated[
+        str, typer.Option(help="A secret word: exercises for marks, in the variants it draws.")
+    ] = "",
     site: Annotated[str, typer.Option(help="The address of your course's site, to link to.")] = "",
     system: Annotated[
         str, typer.Option("--for", help="nbgrader: a source notebook for its commands.")
@@ -267,11 +270,12 @@ def assign(
     if system not in ("", "nbgrader") or (questions and not system):
         raise _fail("--for takes nbgrader; --questions needs it, because they are marked by hand")
     try:
+        names = _names(exercises) + (assignments.variants(chosen, seed) if seed else [])
         if system:
             notebook = nbgrader.source(
                 book,
                 chosen,
-                _names(exercises),
+                names,
                 due=due,
                 site=site,
                 asked=[int(number) for number in _names(questions)],
@@ -279,7 +283,7 @@ def assign(
             )
         else:
             notebook = assignments.assignment(
-                book, chosen, _names(exercises), due=due, solutions=not no_solutions, site=site
+                book, chosen, names, due=due, solutions=not (no_solutions or seed), site=site
             )
     except ValueError as error:
         raise _fail(str(error)) from None

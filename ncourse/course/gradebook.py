@@ -503,4 +503,4 @@ def mistakes_text(made: Iterable[tuple[str, str, int]]) -> str:
 
 
 def _exercise(name: str) -> list[int]:
-    return [int(part) for part in name.split(".")]
+    return [int(part) for part in re.split(r"[.v]", name)]

@@ -265,7 +265,11 @@ def _said_to_set(metadata: dict[str, Any]) -> list[str]:
     entry = metadata.get("ncourse_assignment")
     said = entry.get("exercises") if isinstance(entry, dict) else None
     said = said[:50] if isinstance(said, list) else []
-    return [name for name in said if isinstance(name, str) and re.fullmatch(r"\d\d?\.\d\d?", name)]
+    return [
+        name
+        for name in said
+        if isinstance(name, str) and re.fullmatch(r"\d\d?\.\d\d?(v\d\d?)?", name)
+    ]
 
 
 def find_answers(submission: Submission, tasks: Sequence[Task]) -> None:

@@ -296,7 +296,7 @@ def _asked(node: ast.AST) -> str | None:
     if len(given) != 1 or not isinstance(given[0], ast.Constant):
         return None
     value = given[0].value
-    return value if isinstance(value, str) and re.fullmatch(r"\d+\.\d+", value) else None
+    return value if isinstance(value, str) and re.fullmatch(r"\d+\.\d+(v\d+)?", value) else None
 
 
 def _text(source: str, node: ast.stmt) -> str:

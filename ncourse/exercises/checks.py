@@ -76,7 +76,8 @@ class Exercise:
 
     def drawn(self, seed: int) -> list[tuple]:
         """The arguments of all cases; another seed gives others."""
-        mixed = int(self.name.replace(".", "")) + 1_000_003 * (seed + 1)
+        digits = "".join(filter(str.isdecimal, self.name.partition("v")[0]))
+        mixed = int(digits) + 1_000_003 * (seed + 1)
         return [tuple(case) for case in self.cases(Generator().manual_seed(mixed))]
 
 
@@ -265,11 +266,16 @@ def _exceptional(wanted: Any) -> bool:
 
 
 def find(name: str) -> Exercise:
-    """The exercise of that name.
+    """The exercise of that name; one for marks by its variant, e.g. "3.6v4".
 
     Raises:
         KeyError: if there is none, with the names that exist in its chapter.
     """
+    if "v" in name:
+        from ncourse.exercises.marked import marked
+
+        entry, variant = marked(name)
+        return entry.exercise(variant)
     by_name = {entry.name: entry for entry in chapter_of(name).EXERCISES}
     if name not in by_name:
         raise KeyError(
@@ -285,7 +291,7 @@ def chapter_of(name: str) -> Any:
     Raises:
         KeyError: if the name is none of an exercise, or its chapter has no exercises.
     """
-    chapter, _, number = name.partition(".")
+    chapter, _, number = name.partition("v")[0].partition(".")
     if not (chapter.isdecimal() and number.isdecimal()):
         raise KeyError(f"{name!r} is no exercise; expected chapter and number, e.g. '1.2'")
     module = f"ncourse.exercises.chapter{int(chapter):02d}"
