@@ -360,6 +360,8 @@ def grade(
         handed = grading.collect(submissions)
     except (FileNotFoundError, ValueError) as error:
         raise _fail(str(error)) from None
+    if not handed:
+        raise _fail(f"there is no notebook in {', '.join(map(str, submissions))}")
     if students and lms:
         column = column or f"Assignment {', '.join(task.exercise for task in tasks)}"
         try:

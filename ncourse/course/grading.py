@@ -411,7 +411,7 @@ def _validated(reply: dict[str, Any]) -> Result:
             "passed": int(passed),
             "steps": int(steps),
         } if state in STATES and 0 <= passed <= steps <= 1000:
-            return Result(state, legible(message), legible(mistake, 200), passed, steps)
+            return Result(state, legible(message), legible(mistake, 400), passed, steps)
     return Result("fault", TAMPERED)
 
 
