@@ -319,7 +319,7 @@ def grade(
     ] = "",
     column: Annotated[str, typer.Option(help="What the marks are called there.")] = "",
     partial: Annotated[
-        bool, typer.Option("--partial", help="Points for the steps of a check that are passed.")
+        bool, typer.Option("--partial", help="Points for the cases of a check that are passed.")
     ] = False,
     update: Annotated[
         bool, typer.Option("--update", help="Change the rows of these students in OUT only.")

@@ -1,7 +1,7 @@
 """The table of a class: one row a student, the class list, and files for Canvas and Moodle.
 
 Marks that a teacher has corrected by hand stay. A mark counts as corrected if it is not what its
-state says: *solved* is all of the points, *not yet, 2 of 5* the share of steps, anything else none.
+state says: *solved* is all of the points, *not yet, 2 of 5 cases* that share, anything else none.
 A total counts as corrected if it is neither the sum of the marks nor that of the states.
 """
 
@@ -46,19 +46,19 @@ class GradebookError(ValueError):
 
 
 def state(result: Result | None, *, partial: bool) -> str:
-    """What stands in the table for a result: its state, and with `partial` the steps passed."""
+    """What stands in the table for a result: its state, and with `partial` the cases passed."""
     if result is None:
         return "unreadable"
     if partial and result.state == "not yet" and result.steps:
-        return f"not yet, {result.passed} of {result.steps}"
+        return f"not yet, {result.passed} of {result.steps} cases"
     return result.state
 
 
 def points(task: Task, said: str) -> int:
-    """The points for a state as it stands in the table; a share of steps is rounded down."""
+    """The points for a state as it stands in the table; a share is rounded down."""
     if said == "solved":
         return task.points
-    share = re.fullmatch(r"not yet, (\d+) of (\d+)", said)
+    share = re.fullmatch(r"not yet, (\d+) of (\d+) cases", said)
     return task.points * int(share[1]) // int(share[2]) if share and int(share[2]) else 0
 
 

@@ -51,7 +51,7 @@ def save(path: Path, text: str) -> Path:
 def test_partial_credit_is_the_share_of_steps_rounded_down(tmp_path: Path) -> None:
     task = TASKS[0]
     assert task.points == 10
-    for partial, said, worth in ((False, "not yet", 0), (True, "not yet, 2 of 4", 5)):
+    for partial, said, worth in ((False, "not yet", 0), (True, "not yet, 2 of 4 cases", 5)):
         assert gradebook.state(HALF, partial=partial) == said
         assert gradebook.points(task, said) == worth
     third = Result("not yet", "", passed=1, steps=3)
