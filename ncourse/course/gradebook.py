@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ncourse.course.assignments import Task
-from ncourse.course.grading import Handed, Result, Submission, names, read
+from ncourse.course.grading import Handed, Result, Submission, names
 from ncourse.files import write_whole
 
 __all__ = [
@@ -370,7 +370,7 @@ class Roster:
 def hand_ins(
     handed: Sequence[Handed], roster: Roster | None
 ) -> list[tuple[Submission, Person | None]]:
-    """Each file that counts, read, with its student if there is a class list.
+    """Each file that counts, not read yet, with its student if there is a class list.
 
     A file that belongs to nobody in the list, or to several, keeps a row of its own.
     """
@@ -381,7 +381,7 @@ def hand_ins(
         if one.path not in owners:
             continue
         person = owners[one.path]
-        submission = read(one.path, student=called[one])
+        submission = Submission(called[one], one.path)
         if roster and person is None:
             submission.student += " (not in the list)"
         if roster and person is not None:

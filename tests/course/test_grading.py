@@ -363,6 +363,17 @@ def test_what_is_written_into_a_notebook_beside_its_code_does_not_matter(tmp_pat
     assert "a link" in grading.read(link).problem
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is limited on Linux")
+def test_a_file_that_needs_too_much_memory_is_its_students_problem(tmp_path: Path) -> None:
+    start, end = b'{"nbformat": 4, "x": [', b'[]], "cells": []}'
+    (tmp_path / "a.ipynb").write_bytes(start + b"[]," * 12_000_000 + end)
+    hand_in(tmp_path / "b.ipynb", *RIGHT.values())
+    big, honest = (one for one, _ in gradebook.hand_ins(grading.collect([tmp_path]), None))
+    grading.grade([big, honest], TASKS, limits=Limits(megabytes=300), hidden_seeds=0)
+    assert "MemoryError" in big.problem
+    assert {result.state for result in honest.results.values()} == {"solved"}
+
+
 def test_messages_are_short_legible_and_without_places() -> None:
     said = "No such file: '/home/teacher/marks/x.csv' and C:\\Users\\me\\y.txt: \udce9\x00\u202e"
     assert grading.legible(said) == "No such file: '…/x.csv' and …/y.txt: ?  "
