@@ -426,9 +426,9 @@ def lms_text(kind: str, roster: Roster, book: Gradebook, column: str) -> str:
     these, the SIS columns if there are any, and one column with the points come out. A name that
     Canvas does not know makes a new assignment; "Homework 5 (12345)", as in the export, fills one.
 
-    **Moodle**: if the roster is a grading worksheet (Identifier and Grade), the same worksheet with
-    Grade and Feedback comments filled in (Assignment, Upload grading worksheet). Else one of Email
-    address, ID number and Username, the points, and the feedback, for Grades, Import, CSV.
+    **Moodle**: if the roster is a grading worksheet (Identifier, Grade and Last modified (grade)),
+    the same worksheet with Grade and Feedback comments filled in, for Upload grading worksheet. Else
+    one of Email address, ID number and Username, the points, and the feedback, for Grades, Import.
 
     Raises:
         GradebookError: if the roster lacks columns that are needed, naming them.
@@ -449,7 +449,7 @@ def lms_text(kind: str, roster: Roster, book: Gradebook, column: str) -> str:
         columns = there("student", "id", "sis user id", "sis login id", "section")
         rows.append({columns[0]: "    Points Possible", column: whole})
         marks = (column, "")
-    elif len(there("identifier", "grade")) == 2:
+    elif len(there("identifier", "grade", "last modified (grade)")) == 3:
         columns = [name for name in roster.columns if name]
         comments = (there("feedback comments") or ["Feedback comments"])[0]
         columns += [comments] if comments not in columns else []
@@ -459,7 +459,8 @@ def lms_text(kind: str, roster: Roster, book: Gradebook, column: str) -> str:
         if not columns:
             raise GradebookError(
                 f"{roster.path} has the columns {', '.join(roster.columns)}; for Moodle it needs "
-                "Identifier and Grade (a grading worksheet), Email address, ID number or Username"
+                "Identifier, Grade and Last modified (grade), as a grading worksheet has, or else "
+                "Email address, ID number or Username"
             )
         marks = (column, f"{column} (feedback)")
     columns += [name for name in marks if name and name not in columns]

@@ -129,9 +129,10 @@ Student,ID,SIS User ID,SIS Login ID,Section,Old work (77),Current Score
 "Student, Test",1,,x,A,,
 """
 WORKSHEET = """\
-Identifier,Full name,Email address,Status,Grade,Maximum Grade,Grade can be changed,Feedback comments
-Participant 123456,José Müller,jm@uni.example,Submitted,,15.00,Yes,
-Participant 778812,Ada Byron,ada@uni.example,No submission,,15.00,Yes,
+Identifier,Full name,Email address,Status,Grade,Maximum Grade,Grade can be changed,\
+Last modified (grade),Feedback comments
+Participant 123456,José Müller,jm@uni.example,Submitted,,15.00,Yes,-,
+Participant 778812,Ada Byron,ada@uni.example,No submission,,15.00,Yes,-,
 """
 
 
@@ -222,7 +223,7 @@ def test_moodle_takes_its_worksheet_or_a_column_that_identifies(tmp_path: Path) 
     header, first, second = text.removeprefix("\ufeff").splitlines()
     assert header == WORKSHEET.splitlines()[0]
     assert first == (
-        "Participant 123456,José Müller,jm@uni.example,Submitted,5,15.00,Yes,"
+        "Participant 123456,José Müller,jm@uni.example,Submitted,5,15.00,Yes,-,"
         "5 of 15 points. 3.1: not yet; 3.2: solved."
     )
     assert second.startswith("Participant 778812,Ada Byron,ada@uni.example,No submission,0,15.00,")
