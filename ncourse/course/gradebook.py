@@ -427,8 +427,9 @@ def lms_text(kind: str, roster: Roster, book: Gradebook, column: str) -> str:
     Canvas does not know makes a new assignment; "Homework 5 (12345)", as in the export, fills one.
 
     **Moodle**: if the roster is a grading worksheet (Identifier, Grade and Last modified (grade)),
-    the same worksheet with Grade and Feedback comments filled in, for Upload grading worksheet. Else
-    one of Email address, ID number and Username, the points, and the feedback, for Grades, Import.
+    the same worksheet with Grade and Feedback comments filled in, for Upload grading worksheet.
+    Else one of Email address, ID number and Username, the points, and the feedback, for Grades,
+    Import.
 
     Raises:
         GradebookError: if the roster lacks columns that are needed, naming them.
@@ -446,7 +447,10 @@ def lms_text(kind: str, roster: Roster, book: Gradebook, column: str) -> str:
                 f"{roster.path} has the columns {', '.join(roster.columns)}; for Canvas it needs "
                 "Student, ID and Section: export the gradebook and give that file to --roster"
             )
-        columns = there("student", "id", "sis user id", "sis login id", "section")
+        # In this order; Canvas takes a SIS User ID only with a SIS Login ID behind it.
+        login = there("sis login id")
+        sis = there("sis user id") + login if login else []
+        columns = [*there("student", "id"), *sis, *there("section")]
         rows.append({columns[0]: "    Points Possible", column: whole})
         marks = (column, "")
     elif len(there("identifier", "grade", "last modified (grade)")) == 3:

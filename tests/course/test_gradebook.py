@@ -211,6 +211,9 @@ def test_canvas_takes_its_own_columns_and_one_of_marks(tmp_path: Path) -> None:
         '"Müller, José",9912,s1001,jmuller,A,5\n'
         '"Byron, Ada",9913,s1002,abyron,A,0\n'
     )
+    user = Roster(save(tmp_path / "u.csv", "Section,SIS User ID,Student,ID\nA,s1,Ada,1\n"))
+    text = gradebook.lms_text("canvas", user, graded(tmp_path, user), "x")
+    assert text.startswith("\ufeffStudent,ID,Section,x\n")
     other = Roster(save(tmp_path / "plain.csv", "id,name\n1,Ada\n"))
     with pytest.raises(GradebookError, match="Student, ID and Section"):
         gradebook.lms_text("canvas", other, graded(tmp_path, other), "x")
