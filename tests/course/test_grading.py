@@ -297,6 +297,16 @@ def test_what_is_right_only_on_the_notebooks_data_is_found(tmp_path: Path) -> No
     assert states(hard_coded, tmp_path=tmp_path, hidden_seeds=0)["3.1"].state == "solved"
 
 
+def test_a_known_mistake_is_told_and_how_many_cases_are_right(tmp_path: Path) -> None:
+    last = RIGHT["3.2"].replace("return epoch", "return epoch - 1")
+    results = states(RIGHT["3.1"], last, tmp_path=tmp_path)
+    right, wrong = results["3.1"], results["3.2"]
+    assert (right.mistake, right.passed) == ("", right.steps)
+    assert wrong.mistake
+    assert wrong.mistake in wrong.message
+    assert 0 <= wrong.passed < wrong.steps
+
+
 def test_a_student_who_ends_the_process_gets_a_new_one(tmp_path: Path) -> None:
     results = states(body("import os", "os._exit(1)"), RIGHT["3.2"], tmp_path=tmp_path)
     assert [results[name].state for name in ("3.1", "3.2")] == ["fault", "solved"]
