@@ -16,6 +16,7 @@ from ncourse.files import write_whole
 __all__ = ["page", "write"]
 
 SIGNS = {"solved": ("✓", "good"), "not yet": ("✗", "bad"), "fault": ("✗", "bad")}
+MOST_CODE = 20_000  # characters of an answer that are shown
 STYLE = """
 :root { color-scheme: light dark; --line: #d0d5da; --code: #f5f6f8; }
 .good { color: #2e7d32; } .bad { color: #b45309; } .none { color: #5b6470; }
@@ -52,6 +53,7 @@ def page(one: Submission, tasks: Sequence[Task], *, partial: bool = False) -> st
         said = states[task.exercise]
         sign, kind = SIGNS.get(result.state, ("○", "none"))
         source = (one.answers or {}).get(task.exercise, "")
+        source = source if len(source) <= MOST_CODE else source[:MOST_CODE] + "\n…"
         code = f"<pre><code>{html.escape(source)}</code></pre>" if source else "<p>No code.</p>"
         lines += [
             f"<section><h2>Exercise {html.escape(task.exercise)}: {points(task, said)} of "
@@ -60,7 +62,8 @@ def page(one: Submission, tasks: Sequence[Task], *, partial: bool = False) -> st
             f'<p><b class="{kind}">{sign} {html.escape(said)}.</b></p>',
             f"<p>{_text(result.message)}</p></div></div></section>",
         ]
-    return "\n".join([*lines, "</body></html>\n"])
+    page = "\n".join([*lines, "</body></html>\n"])
+    return page.encode("utf-8", "replace").decode("utf-8")
 
 
 def _text(message: str) -> str:

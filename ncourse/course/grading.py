@@ -404,7 +404,7 @@ def _look_through(submission: Submission, tasks: Sequence[Task], worker: "_Worke
         return
     submission.problem, submission.sets = reply["problem"], reply["sets"]
     submission.answers = reply["answers"]
-    submission.remarks += reply["remarks"]
+    submission.remarks += [legible(remark, 300) for remark in reply["remarks"]]
     problems = reply["problems"].items()
     submission.results |= {name: Result("fault", text) for name, text in problems}
     if submission.sets and not set(functions) <= set(submission.sets):

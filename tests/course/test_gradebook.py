@@ -261,6 +261,10 @@ def test_feedback_is_one_page_that_shows_the_code_and_runs_nothing() -> None:
     assert "return &#x27;&lt;script&gt;&#x27;" in page
     assert "<b>5 of 15 points.</b>" in page
     assert "http" not in page
+    submission.answers["3.1"] = "# \udce9" + "x" * 1_000_000
+    page = feedback.page(submission, TASKS)
+    assert "# ?xxx" in page
+    assert len(page.encode()) < 30_000
 
 
 @pytest.mark.parametrize("student", ["a/b", "..", "", "con", "x" * 300, "🎓" * 300, "\udce9:*?"])
