@@ -120,6 +120,12 @@ def build(
     stored: Annotated[
         bool, typer.Option("--stored", help="Run nothing: show the outputs that are stored.")
     ] = False,
+    without_solutions: Annotated[
+        bool,
+        typer.Option(
+            "--without-solutions", help="For students: no solutions, and no pages for teachers."
+        ),
+    ] = False,
 ) -> None:
     """Run the notebooks that have changed, build the site and print its address."""
     from ncourse.course import site
@@ -128,7 +134,7 @@ def build(
 
     book = _book()
     try:
-        page = site.build(book, console, as_stored=stored)
+        page = site.build(book, console, as_stored=stored, solutions=not without_solutions)
     except (NotebookError, ClaimsError, site.SiteError) as error:
         raise _fail(str(error)) from None
     console.print(f"\nOpen {page.as_uri()}", highlight=False, soft_wrap=True)
@@ -317,7 +323,7 @@ def grade(
     ] = "",
     column: Annotated[str, typer.Option(help="What the marks are called there.")] = "",
     partial: Annotated[
-        bool, typer.Option("--partial", help="Points for the steps of a check that are passed.")
+        bool, typer.Option("--partial", help="Points for the cases of a check that are passed.")
     ] = False,
     update: Annotated[
         bool, typer.Option("--update", help="Change the rows of these students in OUT only.")
@@ -358,6 +364,8 @@ def grade(
         handed = grading.collect(submissions)
     except (FileNotFoundError, ValueError) as error:
         raise _fail(str(error)) from None
+    if not handed:
+        raise _fail(f"there is no notebook in {', '.join(map(str, submissions))}")
     if students and lms:
         column = column or f"Assignment {', '.join(task.exercise for task in tasks)}"
         try:

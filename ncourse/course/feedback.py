@@ -15,14 +15,15 @@ from ncourse.files import write_whole
 
 __all__ = ["page", "write"]
 
-SIGNS = {
-    "solved": ("✓", "#2e7d32"),
-    "not yet": ("✗", "#b45309"),
-    "fault": ("✗", "#b45309"),
-}
+SIGNS = {"solved": ("✓", "good"), "not yet": ("✗", "bad"), "fault": ("✗", "bad")}
+MOST_CODE = 20_000  # characters of an answer that are shown
 STYLE = """
 :root { color-scheme: light dark; --line: #d0d5da; --code: #f5f6f8; }
-@media (prefers-color-scheme: dark) { :root { --line: #444a50; --code: #24282c; } }
+.good { color: #2e7d32; } .bad { color: #b45309; } .none { color: #5b6470; }
+@media (prefers-color-scheme: dark) {
+  :root { --line: #444a50; --code: #24282c; }
+  .good { color: #7bc67e; } .bad { color: #f0a35e; } .none { color: #a8b0bb; }
+}
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 1rem auto; padding: 0 1rem; }
 section { border-top: 1px solid var(--line); padding: .5rem 0 1rem; }
 .two { display: grid; grid-template-columns: minmax(0, 3fr) minmax(0, 2fr); gap: 1.5rem; }
@@ -50,17 +51,19 @@ def page(one: Submission, tasks: Sequence[Task], *, partial: bool = False) -> st
         if result is None:
             continue
         said = states[task.exercise]
-        sign, colour = SIGNS.get(result.state, ("○", "#6b7280"))
+        sign, kind = SIGNS.get(result.state, ("○", "none"))
         source = (one.answers or {}).get(task.exercise, "")
+        source = source if len(source) <= MOST_CODE else source[:MOST_CODE] + "\n…"
         code = f"<pre><code>{html.escape(source)}</code></pre>" if source else "<p>No code.</p>"
         lines += [
-            f"<section><h2>Exercise {html.escape(task.exercise)}: {html.escape(said)}, "
-            f"{points(task, said)} of {task.points}</h2>",
+            f"<section><h2>Exercise {html.escape(task.exercise)}: {points(task, said)} of "
+            f"{task.points} points</h2>",
             f'<div class="two"><div>{code}</div><div>',
-            f'<p><b style="color:{colour}">{sign} {html.escape(said)}.</b></p>',
+            f'<p><b class="{kind}">{sign} {html.escape(said)}.</b></p>',
             f"<p>{_text(result.message)}</p></div></div></section>",
         ]
-    return "\n".join([*lines, "</body></html>\n"])
+    page = "\n".join([*lines, "</body></html>\n"])
+    return page.encode("utf-8", "replace").decode("utf-8")
 
 
 def _text(message: str) -> str:

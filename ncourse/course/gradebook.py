@@ -1,7 +1,7 @@
 """The table of a class: one row a student, the class list, and files for Canvas and Moodle.
 
 Marks that a teacher has corrected by hand stay. A mark counts as corrected if it is not what its
-state says: *solved* is all of the points, *not yet, 2 of 5* the share of steps, anything else none.
+state says: *solved* is all of the points, *not yet, 2 of 5 cases* that share, anything else none.
 A total counts as corrected if it is neither the sum of the marks nor that of the states.
 """
 
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ncourse.course.assignments import Task
-from ncourse.course.grading import Handed, Result, Submission, names, read
+from ncourse.course.grading import Handed, Result, Submission, names
 from ncourse.files import write_whole
 
 __all__ = [
@@ -46,19 +46,19 @@ class GradebookError(ValueError):
 
 
 def state(result: Result | None, *, partial: bool) -> str:
-    """What stands in the table for a result: its state, and with `partial` the steps passed."""
+    """What stands in the table for a result: its state, and with `partial` the cases passed."""
     if result is None:
         return "unreadable"
     if partial and result.state == "not yet" and result.steps:
-        return f"not yet, {result.passed} of {result.steps}"
+        return f"not yet, {result.passed} of {result.steps} cases"
     return result.state
 
 
 def points(task: Task, said: str) -> int:
-    """The points for a state as it stands in the table; a share of steps is rounded down."""
+    """The points for a state as it stands in the table; a share is rounded down."""
     if said == "solved":
         return task.points
-    share = re.fullmatch(r"not yet, (\d+) of (\d+)", said)
+    share = re.fullmatch(r"not yet, (\d+) of (\d+) cases", said)
     return task.points * int(share[1]) // int(share[2]) if share and int(share[2]) else 0
 
 
@@ -370,7 +370,7 @@ class Roster:
 def hand_ins(
     handed: Sequence[Handed], roster: Roster | None
 ) -> list[tuple[Submission, Person | None]]:
-    """Each file that counts, read, with its student if there is a class list.
+    """Each file that counts, not read yet, with its student if there is a class list.
 
     A file that belongs to nobody in the list, or to several, keeps a row of its own.
     """
@@ -381,7 +381,7 @@ def hand_ins(
         if one.path not in owners:
             continue
         person = owners[one.path]
-        submission = read(one.path, student=called[one])
+        submission = Submission(called[one], one.path)
         if roster and person is None:
             submission.student += " (not in the list)"
         if roster and person is not None:
@@ -426,9 +426,10 @@ def lms_text(kind: str, roster: Roster, book: Gradebook, column: str) -> str:
     these, the SIS columns if there are any, and one column with the points come out. A name that
     Canvas does not know makes a new assignment; "Homework 5 (12345)", as in the export, fills one.
 
-    **Moodle**: if the roster is a grading worksheet (Identifier and Grade), the same worksheet with
-    Grade and Feedback comments filled in (Assignment, Upload grading worksheet). Else one of Email
-    address, ID number and Username, the points, and the feedback, for Grades, Import, CSV.
+    **Moodle**: if the roster is a grading worksheet (Identifier, Grade and Last modified (grade)),
+    the same worksheet with Grade and Feedback comments filled in, for Upload grading worksheet.
+    Else one of Email address, ID number and Username, the points, and the feedback, for Grades,
+    Import.
 
     Raises:
         GradebookError: if the roster lacks columns that are needed, naming them.
@@ -446,10 +447,13 @@ def lms_text(kind: str, roster: Roster, book: Gradebook, column: str) -> str:
                 f"{roster.path} has the columns {', '.join(roster.columns)}; for Canvas it needs "
                 "Student, ID and Section: export the gradebook and give that file to --roster"
             )
-        columns = there("student", "id", "sis user id", "sis login id", "section")
+        # In this order; Canvas takes a SIS User ID only with a SIS Login ID behind it.
+        login = there("sis login id")
+        sis = there("sis user id") + login if login else []
+        columns = [*there("student", "id"), *sis, *there("section")]
         rows.append({columns[0]: "    Points Possible", column: whole})
         marks = (column, "")
-    elif len(there("identifier", "grade")) == 2:
+    elif len(there("identifier", "grade", "last modified (grade)")) == 3:
         columns = [name for name in roster.columns if name]
         comments = (there("feedback comments") or ["Feedback comments"])[0]
         columns += [comments] if comments not in columns else []
@@ -459,7 +463,8 @@ def lms_text(kind: str, roster: Roster, book: Gradebook, column: str) -> str:
         if not columns:
             raise GradebookError(
                 f"{roster.path} has the columns {', '.join(roster.columns)}; for Moodle it needs "
-                "Identifier and Grade (a grading worksheet), Email address, ID number or Username"
+                "Identifier, Grade and Last modified (grade), as a grading worksheet has, or else "
+                "Email address, ID number or Username"
             )
         marks = (column, f"{column} (feedback)")
     columns += [name for name in marks if name and name not in columns]

@@ -114,7 +114,7 @@ class Submission:
         path: the file.
         problem: why nothing could be graded; empty if something could.
         remarks: what the teacher should know.
-        cells: the sources of its code cells.
+        cells: the sources of its code cells; None if nobody has read it.
         sets: the exercises that it says it is about; empty if it says nothing.
         answers: exercise -> source of the function, without decorators; None if nobody has looked.
         results: exercise -> result.
@@ -124,7 +124,7 @@ class Submission:
     path: Path
     problem: str = ""
     remarks: list[str] = field(default_factory=list)
-    cells: list[str] = field(default_factory=list)
+    cells: list[str] | None = None
     sets: list[str] = field(default_factory=list)
     answers: dict[str, str] | None = None
     results: dict[str, Result] = field(default_factory=dict)
@@ -279,7 +279,7 @@ def find_answers(submission: Submission, tasks: Sequence[Task]) -> None:
     """
     submission.answers = {}
     stubs = {task.stub for task in tasks}
-    changed = [cell for cell in submission.cells if cell not in stubs and "def " in cell]
+    changed = [cell for cell in submission.cells or () if cell not in stubs and "def " in cell]
     if not changed:
         return
     from ncourse.exercises.answers import find_answers as find
@@ -308,7 +308,7 @@ def grade(
     """Check every answer and write what came of it into the submissions' `results`.
 
     Args:
-        submissions: as `read` gives them.
+        submissions: as `read` gives them, or not read yet; then their own process reads them.
         tasks: the exercises to check.
         limits: of each answer.
         hidden_seeds: how often to check again, on random data other than the notebook's.
@@ -363,23 +363,14 @@ def _graded(
     """Find and check one student's answers in a process of their own, anew after a fault."""
     if submission.problem:
         return
-    asked = [task.exercise for task in tasks]
-    if submission.sets and not set(asked) <= set(submission.sets):
-        says = f"It says that it sets {', '.join(submission.sets)}."
-        submission.remarks.append(f"Another assignment? {says}")
     worker: _Worker | None = None
     try:
         if submission.answers is None:
             worker = _Worker(context, limits, stop)
-            functions = {task.exercise: task.function for task in tasks}
-            reply = worker.ask({"cells": submission.cells, "functions": functions})
-            if isinstance(reply, Result):
-                submission.problem = f"Its cells could not be looked through: {reply.message}"
+            _look_through(submission, tasks, worker)
+            if submission.problem:
                 return
-            submission.answers = reply["answers"]
-            submission.remarks += reply["remarks"]
-            problems = reply["problems"].items()
-            submission.results |= {name: Result("fault", text) for name, text in problems}
+        assert submission.answers is not None
         for task in tasks:
             if stop.is_set():
                 return
@@ -405,6 +396,26 @@ def _graded(
             worker.end()
 
 
+def _look_through(submission: Submission, tasks: Sequence[Task], worker: "_Worker") -> None:
+    """Have a file read, and its answers found, in its student's process: before they are run."""
+    functions = {task.exercise: task.function for task in tasks}
+    request: dict[str, Any] = {"cells": submission.cells, "functions": functions}
+    if submission.cells is None:
+        request["path"] = str(submission.path.absolute())
+    reply = worker.ask(request, "Reading this notebook", max(worker.limits.seconds, 60.0))
+    if isinstance(reply, Result):
+        submission.problem = reply.message
+        return
+    submission.problem, submission.sets = reply["problem"], reply["sets"]
+    submission.answers = reply["answers"]
+    submission.remarks += [legible(remark, 300) for remark in reply["remarks"]]
+    problems = reply["problems"].items()
+    submission.results |= {name: Result("fault", text) for name, text in problems}
+    if submission.sets and not set(functions) <= set(submission.sets):
+        says = f"It says that it sets {', '.join(submission.sets)}."
+        submission.remarks.append(f"Another assignment? {says}")
+
+
 def _validated(reply: dict[str, Any]) -> Result:
     """What a student's process said of an answer: of the right kinds, and short; or a fault."""
     match reply:
@@ -415,7 +426,7 @@ def _validated(reply: dict[str, Any]) -> Result:
             "passed": int(passed),
             "steps": int(steps),
         } if state in STATES and 0 <= passed <= steps <= 1000:
-            return Result(state, legible(message), legible(mistake, 200), passed, steps)
+            return Result(state, legible(message), legible(mistake, 400), passed, steps)
     return Result("fault", TAMPERED)
 
 
@@ -448,16 +459,18 @@ class _Worker:
         self.folder.cleanup()
         raise RuntimeError("no process for this submission could be started")
 
-    def ask(self, request: dict[str, Any]) -> dict[str, Any] | Result:
+    def ask(
+        self, request: dict[str, Any], what: str = "Your function", seconds: float | None = None
+    ) -> dict[str, Any] | Result:
         """The reply; or a fault, and then the process has ended."""
+        seconds = seconds or self.limits.seconds
         try:
-            reply = self._received(request, self.limits.seconds)
+            reply = self._received(request, seconds)
         except TimeoutError:
-            message = f"Your function took more than {self.limits.seconds:g} seconds."
-            reply = Result("fault", message)
+            reply = Result("fault", f"{what} took more than {seconds:g} seconds.")
         except EOFError:
             self.process.join(10)
-            reply = Result("fault", _why_it_ended(self.process.exitcode))
+            reply = Result("fault", f"{what} {_how_it_ended(self.process.exitcode)}")
         except (OSError, ValueError, RecursionError):
             reply = Result("fault", TAMPERED)
         if not isinstance(reply, dict):
@@ -516,10 +529,11 @@ class _Worker:
             self.connection.close()
 
 
-def _why_it_ended(code: int | None) -> str:
+def _how_it_ended(code: int | None) -> str:
     if code is not None and code < 0:
-        return f"Your function ended its process by {signal.Signals(-code).name}."
-    return f"Your function ended its process (exit code {code})."
+        known = {one.value: one.name for one in signal.Signals}
+        return f"ended its process by {known.get(-code, f'signal {-code}')}."
+    return f"ended its process (exit code {code})."
 
 
 def _work(connection: Connection, limits: Limits, folder: str) -> None:
@@ -547,7 +561,7 @@ def _work(connection: Connection, limits: Limits, folder: str) -> None:
             sys.stdout = io.TextIOWrapper(io.FileIO(1, "w", closefd=False), write_through=True)
             sys.stderr = io.TextIOWrapper(io.FileIO(2, "w", closefd=False), write_through=True)
             if "cells" in request:
-                reply = _looked_through(request["cells"], request["functions"])
+                reply = _looked_through(**request)
             else:
                 result = _verdict(**request)
                 reply = {**vars(result), "message": legible(result.message)}
@@ -561,16 +575,21 @@ def _limit_memory(extra: int) -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (now + extra, now + extra))
 
 
-def _looked_through(cells: Sequence[str], functions: dict[str, str]) -> dict[str, Any]:
-    """The answers in these cells, why some cannot be run, and where one looks around."""
+def _looked_through(
+    functions: dict[str, str], cells: Sequence[str] | None, path: str = ""
+) -> dict[str, Any]:
+    """The answers in these cells or this file, why some cannot be run, and which look around."""
     from ncourse.exercises.answers import find_answers as find
 
-    found = find(cells, functions)
+    one = Submission("", Path(path), cells=list(cells or ())) if not path else read(Path(path))
+    found = find(one.cells or (), functions)
     answers = {name: one.source for name, one in found.items() if not one.problem}
     looks = {name: _looks_into(source) for name, source in answers.items()}
     return {
+        "problem": one.problem,
+        "sets": one.sets,
         "answers": answers,
-        "problems": {name: one.problem for name, one in found.items() if one.problem},
+        "problems": {name: legible(one.problem) for name, one in found.items() if one.problem},
         "remarks": [
             f"{name} looks into {', '.join(seen)}." for name, seen in looks.items() if seen
         ],

@@ -33,6 +33,7 @@ from ncourse.course.pages import (
 )
 from ncourse.course.slides import STYLE as SLIDES_STYLE
 from ncourse.course.slides import deck
+from ncourse.course.solutions import with_solutions
 from ncourse.course.sphinx_extension import MATHS_CLASS
 from ncourse.course.teaching import pages as teaching_pages
 from ncourse.files import write_whole
@@ -42,7 +43,7 @@ class SiteError(Exception):
     """The site could not be built without warnings; the message is Sphinx's."""
 
 
-def build(book: Book, console: Console, *, as_stored: bool = False) -> Path:
+def build(book: Book, console: Console, *, as_stored: bool = False, solutions: bool = True) -> Path:
     """Run what must be run, build the site and return its first page.
 
     With nothing changed it does neither, in seconds.
@@ -51,6 +52,8 @@ def build(book: Book, console: Console, *, as_stored: bool = False) -> Path:
         book: the course.
         console: to show progress on.
         as_stored: whether to run nothing, and to show the outputs that the notebooks have.
+        solutions: whether hints and solutions stand below the exercises, and the pages for
+            teachers, which show wrong and model answers, are there.
 
     Raises:
         NotebookError: if a notebook fails, or with `as_stored` has not run.
@@ -61,7 +64,7 @@ def build(book: Book, console: Console, *, as_stored: bool = False) -> Path:
     notebooks = stored(book, chapters) if as_stored else execute(book, chapters, console)
     folder = book.root / "_build"
     source, html, stamp = folder / "book", folder / "html", folder / "site.json"
-    _write_source(book, notebooks, source)
+    _write_source(book, notebooks, source, solutions=solutions)
     made_from = _made_from(book, source)
     last = _last_site(stamp) if (html / "index.html").is_file() else None
     if last == made_from:
@@ -217,18 +220,20 @@ def _keep_index_entries(last: Path, made: Path) -> None:
 # --- how it is laid out -------------------------------------------------------------------------
 
 
-def _write_source(book: Book, notebooks: Sequence[NotebookNode], source: Path) -> None:
+def _write_source(
+    book: Book, notebooks: Sequence[NotebookNode], source: Path, *, solutions: bool
+) -> None:
     """Lay out what Jupyter Book reads: executed notebooks, pages, assets and its two settings."""
     shutil.rmtree(source, ignore_errors=True)
     ignored = shutil.ignore_patterns("*.ipynb", ".*", "*.css", "*.bib", "teaching")
     shutil.copytree(book.folder, source, ignore=ignored)
     for chapter, notebook in zip(book.chapters, notebooks, strict=True):
         with_anchors(chapter, notebook)
-        write(notebook, source / chapter.file)
+        write(with_solutions(notebook) if solutions else notebook, source / chapter.file)
     pages = {
         "claims": claims_page(book, notebooks),
         "references": references_page(book),
-        **teaching_pages(book),
+        **(teaching_pages(book) if solutions else {}),
     }
     if PACKAGE.is_relative_to(book.root):  # a checkout of the course, and not a course of someone's
         pages |= api_pages(book.papers_of_drafts)

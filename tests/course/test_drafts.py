@@ -103,7 +103,7 @@ def test_the_site_is_laid_out_without_the_paper_of_a_draft(
     monkeypatch.setattr(site, "api_pages", lambda without: asked.append(without) or {})
     monkeypatch.setattr(site, "claims_page", lambda *_: "")
     notebooks = [read(book.path(chapter)) for chapter in book.chapters]
-    site._write_source(book, notebooks, tmp_path / "source")
+    site._write_source(book, notebooks, tmp_path / "source", solutions=True)
     assert asked == [{"third2022"}]
 
 

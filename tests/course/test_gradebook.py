@@ -51,7 +51,7 @@ def save(path: Path, text: str) -> Path:
 def test_partial_credit_is_the_share_of_steps_rounded_down(tmp_path: Path) -> None:
     task = TASKS[0]
     assert task.points == 10
-    for partial, said, worth in ((False, "not yet", 0), (True, "not yet, 2 of 4", 5)):
+    for partial, said, worth in ((False, "not yet", 0), (True, "not yet, 2 of 4 cases", 5)):
         assert gradebook.state(HALF, partial=partial) == said
         assert gradebook.points(task, said) == worth
     third = Result("not yet", "", passed=1, steps=3)
@@ -129,9 +129,10 @@ Student,ID,SIS User ID,SIS Login ID,Section,Old work (77),Current Score
 "Student, Test",1,,x,A,,
 """
 WORKSHEET = """\
-Identifier,Full name,Email address,Status,Grade,Maximum Grade,Grade can be changed,Feedback comments
-Participant 123456,José Müller,jm@uni.example,Submitted,,15.00,Yes,
-Participant 778812,Ada Byron,ada@uni.example,No submission,,15.00,Yes,
+Identifier,Full name,Email address,Status,Grade,Maximum Grade,Grade can be changed,\
+Last modified (grade),Feedback comments
+Participant 123456,José Müller,jm@uni.example,Submitted,,15.00,Yes,-,
+Participant 778812,Ada Byron,ada@uni.example,No submission,,15.00,Yes,-,
 """
 
 
@@ -210,6 +211,9 @@ def test_canvas_takes_its_own_columns_and_one_of_marks(tmp_path: Path) -> None:
         '"Müller, José",9912,s1001,jmuller,A,5\n'
         '"Byron, Ada",9913,s1002,abyron,A,0\n'
     )
+    user = Roster(save(tmp_path / "u.csv", "Section,SIS User ID,Student,ID\nA,s1,Ada,1\n"))
+    text = gradebook.lms_text("canvas", user, graded(tmp_path, user), "x")
+    assert text.startswith("\ufeffStudent,ID,Section,x\n")
     other = Roster(save(tmp_path / "plain.csv", "id,name\n1,Ada\n"))
     with pytest.raises(GradebookError, match="Student, ID and Section"):
         gradebook.lms_text("canvas", other, graded(tmp_path, other), "x")
@@ -222,7 +226,7 @@ def test_moodle_takes_its_worksheet_or_a_column_that_identifies(tmp_path: Path) 
     header, first, second = text.removeprefix("\ufeff").splitlines()
     assert header == WORKSHEET.splitlines()[0]
     assert first == (
-        "Participant 123456,José Müller,jm@uni.example,Submitted,5,15.00,Yes,"
+        "Participant 123456,José Müller,jm@uni.example,Submitted,5,15.00,Yes,-,"
         "5 of 15 points. 3.1: not yet; 3.2: solved."
     )
     assert second.startswith("Participant 778812,Ada Byron,ada@uni.example,No submission,0,15.00,")
@@ -257,6 +261,10 @@ def test_feedback_is_one_page_that_shows_the_code_and_runs_nothing() -> None:
     assert "return &#x27;&lt;script&gt;&#x27;" in page
     assert "<b>5 of 15 points.</b>" in page
     assert "http" not in page
+    submission.answers["3.1"] = "# \udce9" + "x" * 1_000_000
+    page = feedback.page(submission, TASKS)
+    assert "# ?xxx" in page
+    assert len(page.encode()) < 30_000
 
 
 @pytest.mark.parametrize("student", ["a/b", "..", "", "con", "x" * 300, "🎓" * 300, "\udce9:*?"])

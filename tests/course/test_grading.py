@@ -268,7 +268,7 @@ def test_a_class_of_sixty(tmp_path: Path) -> None:
 
     page = feedback.page(by_student["11 crash"], TASKS)
     assert "<h1>11 crash</h1><p><b>5 of 15 points.</b></p>" in page
-    assert "<h2>Exercise 3.1: not yet, 0 of 10</h2>" in page
+    assert "<h2>Exercise 3.1: 0 of 10 points</h2>" in page
     assert "return 1 / 0" in page
     assert "Your function stopped with Zero" in page
 
@@ -295,6 +295,16 @@ def test_what_is_right_only_on_the_notebooks_data_is_found(tmp_path: Path) -> No
     assert results["3.1"].state == "not yet"
     assert "Right on the notebook's data, and not on other data" in results["3.1"].message
     assert states(hard_coded, tmp_path=tmp_path, hidden_seeds=0)["3.1"].state == "solved"
+
+
+def test_a_known_mistake_is_told_and_how_many_cases_are_right(tmp_path: Path) -> None:
+    last = RIGHT["3.2"].replace("return epoch", "return epoch - 1")
+    results = states(RIGHT["3.1"], last, tmp_path=tmp_path)
+    right, wrong = results["3.1"], results["3.2"]
+    assert (right.mistake, right.passed) == ("", right.steps)
+    assert wrong.mistake
+    assert wrong.mistake in wrong.message
+    assert 0 <= wrong.passed < wrong.steps
 
 
 def test_a_student_who_ends_the_process_gets_a_new_one(tmp_path: Path) -> None:
@@ -361,6 +371,17 @@ def test_what_is_written_into_a_notebook_beside_its_code_does_not_matter(tmp_pat
     link = tmp_path / "link.ipynb"
     link.symlink_to(path)
     assert "a link" in grading.read(link).problem
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is limited on Linux")
+def test_a_file_that_needs_too_much_memory_is_its_students_problem(tmp_path: Path) -> None:
+    start, end = b'{"nbformat": 4, "x": [', b'[]], "cells": []}'
+    (tmp_path / "a.ipynb").write_bytes(start + b"[]," * 12_000_000 + end)
+    hand_in(tmp_path / "b.ipynb", *RIGHT.values())
+    big, honest = (one for one, _ in gradebook.hand_ins(grading.collect([tmp_path]), None))
+    grading.grade([big, honest], TASKS, limits=Limits(megabytes=300), hidden_seeds=0)
+    assert "MemoryError" in big.problem
+    assert {result.state for result in honest.results.values()} == {"solved"}
 
 
 def test_messages_are_short_legible_and_without_places() -> None:

@@ -1,8 +1,11 @@
 """A class of whom some mean harm: whatever they hand in, the honest student's row is right."""
 
 import os
+import signal
+import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import nbformat
@@ -79,6 +82,7 @@ HARM = st.one_of(
             "close_fds=False, start_new_session=True)\nos._exit(0)",
             "while True: pass",
             "os._exit(7)",
+            "os.kill(os.getpid(), 40)",
             "sys.setrecursionlimit(10**8)\nf = lambda: f()\nf()",
         ]
     ),
@@ -155,13 +159,56 @@ def test_the_honest_row_is_right(students: list[tuple[bytes, object]]) -> None:
         assert result.exit_code == 0, (result.output, result.exception)
         _, rows = gradebook.table(out)
         assert len(rows) == len(files)
-        (row,) = (row for row in rows if row["student"] == "honest")
-        assert (row["points"], row["3.2 state"], row["remark"]) == ("5", "solved", "")
+        (honest,) = (row for row in rows if row["student"] == "honest")
+        assert (honest["points"], honest["3.2 state"], honest["remark"]) == ("5", "solved", "")
         assert len({row["feedback"].casefold() for row in rows}) == len(rows)
         assert sorted(path.name for path in said.iterdir()) == sorted(r["feedback"] for r in rows)
         for row in rows:
             page = (said / row["feedback"]).read_text(encoding="utf-8")
             assert "<script" not in page
             assert len(page) < 200_000
-        page = (said / row["feedback"]).read_text(encoding="utf-8")
-        assert "5 of 5 points" in (said / "honest.html").read_text(encoding="utf-8")
+        assert "5 of 5 points" in (said / honest["feedback"]).read_text(encoding="utf-8")
+
+
+def class_of(folder: Path, **cells: str) -> Path:
+    folder.mkdir()
+    for student, source in cells.items():
+        (folder / f"{student}.ipynb").write_bytes(notebook([source], {}))
+    return folder
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals")
+def test_ctrl_c_loses_nothing_that_is_done(tmp_path: Path) -> None:
+    endless = answer("while True: pass")
+    inside = class_of(tmp_path / "in", honest=HONEST[0], slow=endless, slower=endless, z=endless)
+    out, python = tmp_path / "g.csv", [sys.executable, "-m", "ncourse.course.cli"]
+    command = [*python, "grade", str(inside), "--out", str(out), "--exercises", "3.2"]
+    environment = {**os.environ, "PYTHONPATH": str(BOOK.root)}
+    with subprocess.Popen(
+        [*command, "--seconds", "100"], cwd=BOOK.root, env=environment, stderr=subprocess.PIPE
+    ) as grader:
+        while not out.exists():
+            assert grader.poll() is None
+            time.sleep(0.1)
+        grader.send_signal(signal.SIGINT)
+        _, said = grader.communicate(timeout=30)
+    assert grader.returncode == 1
+    assert "has 1 of 4. Go on with --update --seed" in " ".join(said.decode().split())
+    _, rows = gradebook.table(out)
+    assert [(row["student"], row["points"]) for row in rows] == [("honest", "5")]
+
+
+def test_feedback_that_cannot_be_written_is_one_students_loss(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(BOOK.root)
+    inside = class_of(tmp_path / "in", ada=HONEST[0], bob=HONEST[0])
+    out, said = tmp_path / "g.csv", tmp_path / "said"
+    (said / "ada.html" / "in the way").mkdir(parents=True)
+    arguments = ["grade", str(inside), "--out", str(out), "--feedback", str(said)]
+    result = CliRunner().invoke(app, [*arguments, "--exercises", "3.2"])
+    assert result.exit_code == 0, result.output
+    _, (ada, bob) = gradebook.table(out)
+    assert (ada["points"], ada["feedback"]) == ("5", "")
+    assert "feedback could not be written" in ada["remark"]
+    assert (bob["points"], bob["feedback"], bob["remark"]) == ("5", "bob.html", "")

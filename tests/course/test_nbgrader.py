@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -11,9 +12,11 @@ from pathlib import Path
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell
+from typer.testing import CliRunner
 
 from ncourse.course import nbgrader
 from ncourse.course.assignments import AssignmentError
+from ncourse.course.cli import app
 from ncourse.course.manifest import load
 from ncourse.exercises import graded
 
@@ -54,6 +57,23 @@ def test_the_teachers_version_of_every_chapter_runs(chapter) -> None:  # type: i
                 exec(cell.source, namespace)
     finally:
         graded(False)
+
+
+def test_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(BOOK.root)
+
+    def run(*options: str) -> tuple[int, str]:
+        result = CliRunner().invoke(app, ["assign", "3", "--out", str(tmp_path), *options])
+        return result.exit_code, " ".join((result.output + result.stderr).split())
+
+    assert "--for takes nbgrader" in run("--for", "otter")[1]
+    assert "--questions needs it" in run("--questions", "1")[1]
+    assert "there is no 9" in run("--for", "nbgrader", "--questions", "9")[1]
+    assert run("--for", "nbgrader", "--questions", "1,2", "--exercises", "3.2")[0] == 0
+    made = nbformat.read(tmp_path / "assignment-03.ipynb", as_version=4)
+    assert "question-2" in metadata(made)
+    (test,) = (cell.source for cell in made.cells if cell.id == "test-3-2")
+    assert len(re.findall(r"\d{3,}", test)) == 2, "two seeds, drawn"
 
 
 # --- nbgrader's own commands --------------------------------------------------------------------

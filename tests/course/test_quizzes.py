@@ -1,5 +1,6 @@
 """The order of options: made by a hash, stable, and giving nothing away over the course."""
 
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -86,3 +87,20 @@ def test_no_place_has_the_right_option_too_often() -> None:
     for name, places in groups.items():
         counts = Counter(places)
         assert max(counts.values()) <= MOST * len(places), (name, counts)
+
+
+NUMBER = re.compile(r"\d|\b(half|halves|twice|doubles?|zero|times)\b", re.IGNORECASE)
+NO_NUMBERS = re.compile(r"NC\d|L\d|L2|float\d+|[Cc]hapters? \d+|class \d+|Theorem \d+|\d-class")
+FIGURE = re.compile(r"\b(figure|table|map|panel|curve|slider)\b")
+
+
+def test_one_question_in_three_asks_for_a_number_or_for_reading_a_figure() -> None:
+    """Two options are numbers, or the question is about a figure."""
+    found = [question for _, question, _ in asked() if question.right is not None]
+    numbers = [
+        question
+        for question in found
+        if sum(bool(NUMBER.search(NO_NUMBERS.sub("", said))) for said in question.options) >= 2
+        or FIGURE.search(question.text)
+    ]
+    assert len(numbers) >= len(found) / 3, f"{len(numbers)} of {len(found)}"
