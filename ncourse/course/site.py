@@ -22,7 +22,7 @@ from rich.console import Console
 from ncourse.course import PACKAGE
 from ncourse.course.execution import execute, stored
 from ncourse.course.manifest import Book, with_generated
-from ncourse.course.notebooks import WIDGET_VIEW, write
+from ncourse.course.notebooks import WIDGET_VIEW, with_live_html, write
 from ncourse.course.pages import (
     BACK_MATTER,
     api_pages,
@@ -82,6 +82,8 @@ def build(book: Book, console: Console, *, as_stored: bool = False) -> Path:
             if error:
                 raise SiteError(error)
     made, doctrees = place / "_build" / "html", place / "_build" / ".doctrees"
+    for chapter, notebook in zip(book.chapters, notebooks, strict=True):
+        write(notebook, made / "_sources" / chapter.file)  # for download, without scripts
     (made / "slides").mkdir()
     for chapter, notebook in zip(book.chapters, notebooks, strict=True):
         slides = made / "slides" / f"{chapter.stem}.html"
@@ -224,7 +226,7 @@ def _write_source(book: Book, notebooks: Sequence[NotebookNode], source: Path) -
     shutil.copytree(book.folder, source, ignore=ignored)
     for chapter, notebook in zip(book.chapters, notebooks, strict=True):
         with_anchors(chapter, notebook)
-        write(notebook, source / chapter.file)
+        write(with_live_html(notebook), source / chapter.file)
     pages = {
         "claims": claims_page(book, notebooks),
         "references": references_page(book),
