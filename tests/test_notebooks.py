@@ -212,7 +212,8 @@ def test_every_picture_has_alt_text_and_no_request_leaves(chapter, notebook):
             assert re.search(r'alt="[^"]{20,}"', image), image[:200]
             assert 'src="data:image/png;base64,' in image
         assert not re.search(r'(src|href)="https?:', html)
-    assert pictures >= 4
+    # A live one counts once, however many frames it has; chapter 0 is a tour.
+    assert pictures >= (2 if chapter.number == 0 else 3)
 
 
 def test_there_is_a_player_and_it_needs_no_script(chapter, notebook):

@@ -253,7 +253,7 @@ INTERFACE = {
     ),
     "figures": (
         "Figures and exercises",
-        ("figures.plots", "figures.player", "figures.live", "exercises"),
+        ("figures.plots", "figures.player", "figures.explorers", "figures.live", "exercises"),
     ),
     "papers": (
         "Papers",

@@ -17,6 +17,7 @@ body[data-jp-theme-light="false"] .nc-live { --nc-ink: #e6e6e6; --nc-soft: #b4ba
 .nc-live .nc-bar { display: flex; flex-wrap: wrap; gap: 0.3em 0.6em; align-items: center; }
 .nc-live .nc-bar label { display: flex; gap: 0.5em; align-items: center; flex: 0 1 auto;
   width: auto; margin: 0; }
+.nc-live .nc-rail { display: flex; gap: 0.6em; align-items: center; }
 .nc-live input[type="range"] { width: 15em; max-width: 40cqw; margin: 0; accent-color: var(--nc-accent); }
 .nc-live output { min-width: 3em; font-weight: 600; font-variant-numeric: tabular-nums; }
 .nc-live button, .nc-live select { min-width: 2.2em; height: 2.2em; padding: 0 0.5em; font: inherit;

@@ -394,10 +394,11 @@ export function start(root, data) {
     menu = element("select", {"aria-label": `which ${data.label}`}, bar);
     for (const name of new Set(groups)) element("option", {value: name}, menu, name);
   }
-  const label = element("label", {}, bar);
+  const rail = element("span", {class: "nc-rail"}, bar);
+  const label = element("label", {}, rail);
   element("span", {}, label, data.label);
   const slider = element("input", {type: "range", step: 1}, label);
-  const output = element("output", {}, bar);
+  const output = element("output", {}, rail);
   // So wide that slider and panels stand on one screen.
   const across = data.columns, down = Math.ceil(data.panels.length / across);
   const widest = down > 1 ? [0, 330, 560, 850][across] || 850 : [0, 430, 780, 930][across] || 930;
