@@ -3,7 +3,7 @@ import { colour, define, draw, element, rows, shape, unpack } from "./live.js";
 
 export function start(root, data) {
   const panels = element("div", {class: "nc-panels",
-    style: "grid-template-columns: 1.15fr 1fr; max-width: 780px"}, root);
+    style: "grid-template-columns: 1.15fr 1fr; max-width: 780px; --nc-shape: 2"}, root);
   const [left, right] = [0, 1].map(() => element("div", {class: "nc-panel"}, panels));
   element("div", {class: "nc-title"}, left, data.title);
   const title = element("div", {class: "nc-title"}, right);

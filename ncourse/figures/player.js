@@ -127,7 +127,7 @@ function cloud(parent, spec, player) {
       const whole = between(arrays.arrows, Math.round(t));
       const all = whole.flatMap((a, i) => whole.slice(0, i).map((b, j) => [j + 1, i + 1, angle(a, b)]));
       const least = Math.min(...all.map(one => one[2]));
-      numbers.textContent = all.map(([i, j, a]) => `${i}–${j}\u00a0${a.toFixed(1)}°`).join(", ") + `. Least: ${least.toFixed(1)}°`;
+      numbers.textContent = all.map(([i, j, a]) => `${i}–\u2060${j}\u00a0${a.toFixed(1)}°`).join(", ") + `. Least: ${least.toFixed(1)}°`;
     }
     if (glass) glass(points);
     if (pointed >= 0) point(pointed);
@@ -400,7 +400,9 @@ export function start(root, data) {
   const slider = element("input", {type: "range", step: 1}, label);
   const output = element("output", {}, rail);
   // So wide that slider and panels stand on one screen.
-  const across = data.columns, down = Math.ceil(data.panels.length / across);
+  // A slide is wider than it is high.
+  const across = root.closest(".reveal") && data.panels.length < 4 ? data.panels.length : data.columns;
+  const down = Math.ceil(data.panels.length / across);
   const widest = down > 1 ? [0, 330, 560, 850][across] || 850 : [0, 430, 780, 930][across] || 930;
   const panels = element("div", {class: "nc-panels",
     style: `grid-template-columns: repeat(${across}, minmax(0, 1fr)); max-width: ${widest}px; --nc-shape: ${across / down}; --nc-type: ${across > 2 ? 16 : 12.5}px`}, root);

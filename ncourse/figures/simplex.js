@@ -73,7 +73,7 @@ export function start(root, data) {
     const best = Math.acos(-1 / (points.length - 1)) * 180 / Math.PI;
     says.textContent = `Angles from ${least.toFixed(1)}° to ${most.toFixed(1)}°. No ${points.length} directions ` +
       `can all be more than ${best.toFixed(1)}° apart` + (points.length > 4 ? ", and in three dimensions not even that far." : ".");
-    numbers.textContent = all.map(([i, j, a]) => `${i}–${j}\u00a0${a.toFixed(1)}°`).join(", ");
+    numbers.textContent = all.map(([i, j, a]) => `${i}–\u2060${j}\u00a0${a.toFixed(1)}°`).join(", ");
     place.disabled = points.length > 4;
   }
 

@@ -47,7 +47,7 @@ export function start(root) {
     outputs[name] = element("output", {}, label);
   }
   const panels = element("div", {class: "nc-panels",
-    style: "grid-template-columns: repeat(2, minmax(0, 1fr)); max-width: 780px"}, root);
+    style: "grid-template-columns: repeat(2, minmax(0, 1fr)); max-width: 780px; --nc-shape: 2"}, root);
   const [left, right] = [0, 1].map(() => element("div", {class: "nc-panel"}, panels));
   element("div", {class: "nc-title"}, left, "logits of the class means");
   element("div", {class: "nc-title"}, right, "length of each class's row of W");
