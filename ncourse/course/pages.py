@@ -251,7 +251,10 @@ INTERFACE = {
         "Data, networks, training",
         ("data", "features", "models", "training", "runs", "ufm", "continual"),
     ),
-    "figures": ("Figures and exercises", ("figures.plots", "figures.scrubber", "exercises")),
+    "figures": (
+        "Figures and exercises",
+        ("figures.plots", "figures.player", "figures.explorers", "figures.live", "exercises"),
+    ),
     "papers": (
         "Papers",
         (

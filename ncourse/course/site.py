@@ -22,7 +22,7 @@ from rich.console import Console
 from ncourse.course import PACKAGE
 from ncourse.course.execution import execute, stored
 from ncourse.course.manifest import Book, with_generated
-from ncourse.course.notebooks import WIDGET_VIEW, write
+from ncourse.course.notebooks import WIDGET_VIEW, with_live_html, write
 from ncourse.course.pages import (
     BACK_MATTER,
     api_pages,
@@ -85,6 +85,8 @@ def build(book: Book, console: Console, *, as_stored: bool = False, solutions: b
             if error:
                 raise SiteError(error)
     made, doctrees = place / "_build" / "html", place / "_build" / ".doctrees"
+    for chapter, notebook in zip(book.chapters, notebooks, strict=True):
+        write(notebook, made / "_sources" / chapter.file)  # for download, without scripts
     (made / "slides").mkdir()
     for chapter, notebook in zip(book.chapters, notebooks, strict=True):
         slides = made / "slides" / f"{chapter.stem}.html"
@@ -229,7 +231,8 @@ def _write_source(
     shutil.copytree(book.folder, source, ignore=ignored)
     for chapter, notebook in zip(book.chapters, notebooks, strict=True):
         with_anchors(chapter, notebook)
-        write(with_solutions(notebook) if solutions else notebook, source / chapter.file)
+        shown = with_live_html(with_solutions(notebook) if solutions else notebook)
+        write(shown, source / chapter.file)
     pages = {
         "claims": claims_page(book, notebooks),
         "references": references_page(book),

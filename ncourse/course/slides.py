@@ -24,6 +24,7 @@ from pygments.formatters import HtmlFormatter
 from pygments.lexers import PythonLexer
 
 from ncourse.course.manifest import Book, Chapter
+from ncourse.figures.live import LIVE, script, to_html
 
 __all__ = ["Slide", "deck", "slides"]
 
@@ -97,6 +98,10 @@ def deck(book: Book, chapter: Chapter, notebook: NotebookNode) -> str:
         *(
             f"<script>{text.replace('</script', '<' + chr(92) + '/script')}</script>"
             for text in scripts
+        ),
+        *(
+            f'<script type="module">{script(module)}</script>'
+            for module in sorted(set(re.findall(r"<nc-(\w+) ", pages)))
         ),
         "</body>\n</html>\n",
     ]
@@ -325,7 +330,12 @@ def _lines(text: str) -> float:
 
 def _code_blocks(cell: NotebookNode) -> Iterator[_Block]:
     """What a code cell shows: its figure or claims; else its source, and what it printed."""
-    shown = [output.get("data", {}).get("text/html", "") for output in cell.outputs]
+    shown = [
+        to_html(output.data, output.metadata)
+        if LIVE in output.get("data", {})
+        else output.get("data", {}).get("text/html", "")
+        for output in cell.outputs
+    ]
     pictures = [text for text in shown if "<img" in text]
     cards = [text for text in shown if 'class="nc-claim"' in text]
     if not pictures and not cards and "hide-input" not in cell.metadata.get("tags", []):

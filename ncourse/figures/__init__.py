@@ -1,1 +1,1 @@
-"""Figures: one palette and one style, with alt text, still or with a slider."""
+"""Figures: one palette and one style, with alt text, still or live."""

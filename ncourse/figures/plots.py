@@ -31,7 +31,7 @@ __all__ = [
     "points",
     "shade_terminal",
     "show",
-    "space",
+    "tint",
 ]
 
 COLOURS = (
@@ -179,6 +179,17 @@ def _legible(colour: Any) -> Any:
     return tuple(channels)
 
 
+def tint(k: int, strength: float) -> tuple[float, float, float]:
+    """Class k's colour, thinned with white.
+
+    Args:
+        k: the class.
+        strength: from 0, white, to 1, the colour itself.
+    """
+    red, green, blue = (1 - strength * (1 - part) for part in to_rgb(COLOURS[k % 10]))
+    return red, green, blue
+
+
 def axes(
     rows: int = 1,
     columns: int = 1,
@@ -208,7 +219,6 @@ def collapse_curves(
     *,
     controls: Collection[str] = (),
     terminal: int | None = None,
-    upto: float | None = None,
 ) -> Figure:
     """NC1 to NC4 over the epochs of one or more runs: four panels with logarithmic axes.
 
@@ -216,17 +226,15 @@ def collapse_curves(
         runs: name -> history or table with "epoch", "nc1", "nc2_equiangular", "nc3", "nc4".
         controls: names of the runs to draw dashed.
         terminal: first epoch at zero training error; shaded from there on.
-        upto: draw only epochs up to this one (the axes stay), for a scrubber.
     """
     figure, panels = axes(2, 2, height=4.4, sharex=True)
     last = max(max(run["epoch"]) for run in runs.values())
     for (column, title), panel in zip(_NC_PANELS, panels.flat, strict=True):
         for index, (name, run) in enumerate(runs.items()):
             epoch, value = np.array(run["epoch"]), np.array(run[column])
-            keep = slice(None) if upto is None else epoch <= upto
             panel.plot(
-                epoch[keep],
-                value[keep],
+                epoch,
+                value,
                 color=COLOURS[index],
                 marker=MARKERS[index],
                 linestyle="--" if name in controls else "-",
@@ -346,53 +354,6 @@ def points(
         panel.set_xlim(-limit, limit)
         panel.set_ylim(-limit, limit)
     panel.set_aspect("equal")
-    panel.set_axis_off()
-    return figure
-
-
-@_styled
-def space(
-    vectors: np.ndarray,
-    *,
-    turn: float = 30,
-    tilt: float = 18,
-    edges: bool = True,
-    names: Sequence[str] | None = None,
-) -> Figure:
-    """Unit vectors in space as arrows from the centre of a sphere, seen from one side.
-
-    Args:
-        vectors: `(K, 3)`.
-        turn: angle of view around the vertical axis, in degrees.
-        tilt: angle of view above the horizon, in degrees.
-        edges: whether to draw the lines between all pairs of tips.
-        names: of the tips; 1, 2, ... if None.
-    """
-    figure = plt.figure(figsize=(4.0, 3.8))
-    panel: Any = figure.add_subplot(projection="3d", computed_zorder=False)
-    vectors = np.asarray(vectors)
-    names = names or [str(k + 1) for k in range(len(vectors))]
-    circle = np.linspace(0, 2 * np.pi, 73)
-    for height in (-0.5, 0.0, 0.5):
-        radius = np.sqrt(1 - height**2)
-        ring = (radius * np.cos(circle), radius * np.sin(circle), np.full(73, height))
-        panel.plot(*ring, color="#cccccc", linewidth=0.6)
-    for angle in np.linspace(0, np.pi, 4, endpoint=False):
-        across = np.cos(circle)
-        ring = (across * np.cos(angle), across * np.sin(angle), np.sin(circle))
-        panel.plot(*ring, color="#cccccc", linewidth=0.6)
-    if edges:
-        for i in range(len(vectors)):
-            for j in range(i):
-                panel.plot(*vectors[[i, j]].T, color="#888888", linewidth=0.8, linestyle=":")
-    for k, (vector, name) in enumerate(zip(vectors, names, strict=True)):
-        colour = COLOURS[k % 10]
-        panel.plot(*np.stack([0 * vector, vector]).T, color=colour, linewidth=2)
-        panel.scatter(*vector, color=colour, marker=MARKERS[k % 10], s=45)
-        panel.text(*(1.18 * vector), name, fontweight="bold", ha="center", va="center")
-    panel.set_box_aspect((1, 1, 1), zoom=1.55)
-    panel.set(xlim=(-1, 1), ylim=(-1, 1), zlim=(-1, 1))
-    panel.view_init(tilt, turn)
     panel.set_axis_off()
     return figure
 

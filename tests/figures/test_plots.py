@@ -1,8 +1,6 @@
-"""Figures and scrubber: what they promise in words, bytes and HTML."""
+"""Figures: what they promise in words, bytes and HTML."""
 
-import base64
 import io
-import re
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -11,7 +9,6 @@ import pytest
 from PIL import Image
 
 from ncourse.figures import plots
-from ncourse.figures.scrubber import Scrubber
 
 RUN = {
     "epoch": [1, 2, 4],
@@ -53,22 +50,6 @@ def test_collapse_curves_draw_every_run_and_mark_control_and_terminal_phase():
     assert [text.get_text() for text in legend.get_texts()] == ["with", "without"]
 
 
-def test_collapse_curves_upto_keeps_the_axes():
-    whole, part = (plots.collapse_curves({"run": RUN}, upto=upto) for upto in (None, 2))
-    assert list(part.axes[0].get_lines()[0].get_xdata()) == [1, 2]
-    for a, b in zip(whole.axes, part.axes, strict=True):
-        assert (a.get_xlim(), a.get_ylim()) == (b.get_xlim(), b.get_ylim())
-
-
-def test_matrix_points_and_space_draw_what_they_are_given():
-    figure = plots.matrix(np.array([[1.0, -0.5], [-0.5, 1.0]]))
-    assert [text.get_text() for text in figure.axes[0].texts] == ["1.00", "−0.50", "−0.50", "1.00"]
-    figure = plots.points([np.zeros((3, 2)), np.ones((4, 2))], names=["a", "b"], limit=2)
-    assert [len(c.get_offsets()) for c in figure.axes[0].collections] == [3, 4]
-    figure = plots.space(np.eye(3))
-    assert [text.get_text() for text in figure.axes[0].texts] == ["1", "2", "3"]
-
-
 def test_label_lines_keeps_names_apart():
     _, panel = plots.axes()
     for height in (1.0, 1.01, 3.0):
@@ -93,50 +74,6 @@ def test_show_needs_alt_text_and_escapes_it():
         plots.show(figure, " ")
     html = plots.Picture(b"x", 'a "quoted" <b>')._repr_mimebundle_()["text/html"]
     assert 'alt="a &quot;quoted&quot; &lt;b&gt;"' in html
-
-
-def draw(value):
-    figure, panel = plots.axes(height=1.0)
-    panel.plot([0, value], [0, 1])
-    return figure, f'a line to {value}, not "flat"'
-
-
-def test_scrubber_has_html_for_a_page_and_a_widget_for_a_kernel():
-    scrubber = Scrubber(draw, [1, 2, 3], "end | of line", start=-1)
-    bundle = scrubber._repr_mimebundle_()
-    html = bundle["text/html"]
-    assert "application/vnd.jupyter.widget-view+json" in bundle
-    assert len(re.findall("<img", html)) == 3
-    assert len(re.findall(r"<img[^>]* hidden>", html)) == 2
-    assert 'max="2" value="2"' in html
-    assert "http" not in html
-    frame = base64.b64decode(re.search(r"base64,([^\"]+)", html)[1])
-    assert Image.open(io.BytesIO(frame)).format == "PNG"
-    assert "end | of line: 1, 2, 3" in bundle["text/plain"]
-
-
-def test_moving_the_widget_changes_picture_and_caption():
-    scrubber = Scrubber(draw, [1, 2], "end")
-    slider, image, caption = scrubber._widget().children
-    slider.value = 1
-    assert image.value == scrubber.frames[1]
-    assert "a line to 2" in caption.value
-
-
-@pytest.mark.parametrize(
-    ("values", "message"), [([1], "got 1 values"), (list(range(21)), "got 21 values")]
-)
-def test_scrubber_takes_two_to_twenty_values(values, message):
-    with pytest.raises(ValueError, match=message):
-        Scrubber(draw, values, "x")
-
-
-def test_scrubber_needs_alt_text_and_small_frames(monkeypatch):
-    with pytest.raises(ValueError, match="no alt text"):
-        Scrubber(lambda value: (draw(value)[0], ""), [1, 2], "x")
-    monkeypatch.setattr("ncourse.figures.scrubber.MAX_BYTES", 1000)
-    with pytest.raises(ValueError, match="kB are allowed"):
-        Scrubber(draw, [1, 2], "x")
 
 
 def test_words_in_figures_are_legible_whatever_colour_they_were_given():

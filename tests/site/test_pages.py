@@ -256,30 +256,30 @@ def test_a_claim_leads_to_its_cell(visit: Visit, server: str) -> None:
     assert visit.faults == []
 
 
-def test_every_slider_moves_by_mouse_and_by_keyboard(visit: Visit, server: str) -> None:
+def test_every_player_moves_by_mouse_and_by_keyboard(visit: Visit, server: str) -> None:
     found = 0
+    visit.page.emulate_media(reduced_motion="reduce")
     for chapter in load(REPOSITORY / "book.toml").chapters:
         page = _open(visit, f"{server}/{chapter.stem}.html")
-        for slider in page.locator(".nc-scrubber").all():
+        for player in page.locator("nc-player").all():
             found += 1
-            _move(slider, f"{chapter.file}, slider {slider.get_attribute('id')}")
-    assert found, "no chapter has a slider"
+            _move(player, f"{chapter.file}, player {player.get_attribute('id')}")
+    assert found >= 16
     assert visit.faults == []
 
 
-def _move(slider: Any, where: str) -> None:
-    handle = slider.locator("input[type=range]")
-    slider.scroll_into_view_if_needed()
-    assert slider.locator("label input[type=range]").count() == 1, f"{where}: no label"
+def _move(player: Any, where: str) -> None:
+    handle = player.locator("input[type=range]")
+    player.scroll_into_view_if_needed()
+    assert player.locator("label input[type=range]").count() == 1, f"{where}: no label"
+    assert player.locator("img").count() == 0, f"{where}: the picture is still there"
 
     def shown() -> tuple[str, str, str]:
-        images = slider.locator("img:visible")
-        assert images.count() == 1, f"{where}: {images.count()} frames are visible"
-        return (
-            images.get_attribute("src"),
-            images.get_attribute("alt"),
-            slider.locator("output").inner_text(),
-        )
+        """What is drawn, what a screen reader says of it, and the value."""
+        drawn = player.locator(".nc-panels").evaluate("one => one.innerHTML")
+        said = handle.get_attribute("aria-valuetext")
+        assert said.endswith(player.locator(".nc-says").inner_text())
+        return drawn, said, player.locator("output").inner_text()
 
     handle.focus()
     handle.press("Home")
@@ -293,9 +293,50 @@ def _move(slider: Any, where: str) -> None:
     assert int(handle.input_value()) == last, f"{where}: a click at the end is not the end"
     handle.press("Home")
     assert shown() == states[0]
-    distinct = 3 if last > 1 else 2
-    for part, name in enumerate(("picture", "alt text", "value")):
-        assert len({state[part] for state in states}) == distinct, f"{where}: same {name}"
+    for part, name in enumerate(("picture", "description", "value")):
+        assert len({state[part] for state in states}) == 3, f"{where}: same {name}"
+
+
+def test_a_player_plays_pauses_steps_and_loops(visit: Visit, server: str) -> None:
+    page = _open(visit, f"{server}/00-start-here.html")
+    player = page.locator("nc-player").first
+    player.evaluate("one => one.player.go(0)")
+    player.get_by_role("button", name="play", exact=True).click()
+    page.wait_for_function("document.querySelector('nc-player').player.t > 0.2")
+    between = player.evaluate("one => one.player.t")
+    assert between % 1 != 0  # it moves, and does not jump
+    player.get_by_role("button", name="pause").click()
+    paused = player.evaluate("one => one.player.t")
+    assert paused == round(paused)
+    page.wait_for_timeout(300)
+    assert player.evaluate("one => one.player.t") == paused
+    player.get_by_role("button", name="one frame on").click()
+    page.wait_for_function(f"document.querySelector('nc-player').player.t === {paused + 1}")
+    player.get_by_role("button", name="loop").click()
+    player.get_by_role("button", name="play", exact=True).click()
+    last = player.evaluate("one => { const n = one.player.data.values.length; return n - 1 }")
+    player.evaluate(f"one => {{ one.player.t = {last} - 0.01 }}")
+    page.wait_for_function(f"document.querySelector('nc-player').player.t < {last} / 2")
+    assert visit.faults == []
+
+
+def test_a_point_shows_its_image_on_hover_and_by_keyboard(visit: Visit, server: str) -> None:
+    page = _open(visit, f"{server}/00-start-here.html")
+    player = page.locator("nc-player").first
+    cloud = player.locator("svg[tabindex='0']").first
+    tip = player.locator(".nc-tip").first
+    assert not tip.is_visible()
+    cloud.locator("g path[opacity='0.9']").first.hover(force=True)
+    assert tip.locator("canvas").is_visible()
+    page.mouse.move(0, 0)
+    cloud.focus()
+    page.keyboard.press("ArrowRight")
+    first = tip.inner_html()
+    assert tip.is_visible()
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("ArrowLeft")
+    assert tip.inner_html() != first  # from the first class to the last
+    assert visit.faults == []
 
 
 @pytest.mark.parametrize("as_file", [False, True], ids=["served", "file"])
@@ -401,14 +442,15 @@ def test_slides_are_paged_through_and_all_on_them_is_seen(visit: Visit, name: st
 
 def test_a_slider_on_a_slide_moves_and_does_not_turn_the_page(visit: Visit) -> None:
     page = visit.page
+    page.emulate_media(reduced_motion="reduce")
     page.goto((SITE / "slides" / "03-watching-collapse.html").as_uri())
     page.evaluate("window.ready")
     number = page.evaluate("""() => {
       const all = Reveal.getSlides();
-      Reveal.slide(all.findIndex(one => one.querySelector('.nc-scrubber')));
+      Reveal.slide(all.findIndex(one => one.querySelector('nc-player')));
       return Reveal.getSlidePastCount();
     }""")
-    _move(page.locator("section.present .nc-scrubber"), "slide")
+    _move(page.locator("section.present nc-player"), "slide")
     assert page.evaluate("Reveal.getSlidePastCount()") == number
     assert visit.faults == []
 
