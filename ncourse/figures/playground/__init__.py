@@ -44,6 +44,7 @@ def fragment(*, hero: bool = False, settings: dict[str, Any] | None = None) -> s
         settings: what `window.playground.reset` takes; the address of the page goes before it.
     """
     options = json.dumps({"hero": hero, "settings": settings or {}}).replace("<", "\\u003c")
+    script = source("page.js").replace("\nexport ", "\n")
     return (
         f"<style>\n{source('style.css')}</style>\n"
         f'<section class="nc-playground{" nc-hero" if hero else ""}" aria-label="Playground">'
@@ -52,8 +53,9 @@ def fragment(*, hero: bool = False, settings: dict[str, Any] | None = None) -> s
         "It takes a browser that runs scripts.</p></noscript></section>\n"
         f'<script type="text/plain" id="nc-playground-engine">\n{source("engine.js")}</script>\n'
         f'<script type="text/plain" id="nc-playground-digits">{source("digits.txt")}</script>\n'
-        f'<script type="module">\n{source("page.js")}\n'
-        f"mountPlayground(document.querySelector('.nc-playground'), {options});\n</script>\n"
+        # At once and not as a module: what is built while the page is read shifts nothing.
+        f'<script>(() => {{\n"use strict";\n{script}\n'
+        f"mountPlayground(document.querySelector('.nc-playground'), {options});\n}})();</script>\n"
     )
 
 
