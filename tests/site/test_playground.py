@@ -2,7 +2,11 @@
 
 import functools
 import json
-from collections.abc import Iterator
+import math
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +16,7 @@ from playwright.sync_api import Browser, Page
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from ncourse.figures.playground import pack_digits, source
+from ncourse.figures.playground import fragment, pack_digits, playground, source
 from ncourse.metrics import measure
 from ncourse.papers.han2022 import squared_error
 from ncourse.simplex import cosine_matrix, off_diagonal, simplex_etf
@@ -250,3 +254,231 @@ def test_digits_are_those_that_the_script_packs() -> None:
     text = source("digits.txt")
     assert text == pack_digits.packed() + "\n"
     assert len(text) <= 20_000
+
+
+# --- the page: as a file, without a network -----------------------------------------------------
+
+
+@dataclass
+class Visit:
+    """The playground as a file, with all that went wrong in it so far."""
+
+    page: Page
+    address: str
+    faults: list[str]
+
+    def open(self, fragment: str = "", **asked: Any) -> Page:
+        """Open it, pause what plays by itself, and reset it if so asked."""
+        self.page.goto("about:blank")  # else a new fragment is no new page
+        self.page.goto(self.address + fragment)
+        self.page.evaluate("playground.ready.then(() => playground.pause())")
+        if asked:
+            self.page.evaluate("asked => playground.reset(asked)", asked)
+        return self.page
+
+    def runs(self, epochs: int) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The run and its control after so many more epochs, as fast as they train."""
+        run, control = self.page.evaluate(
+            """async epochs => {
+              playground.speed("full");
+              return (await playground.play(epochs)).runs;
+            }""",
+            epochs,
+        )
+        return run, control
+
+
+@pytest.fixture
+def visit(browser: Browser, tmp_path: Path) -> Iterator[Visit]:
+    file = tmp_path / "playground.html"
+    head = '<!doctype html><html lang="en"><meta charset="utf-8"><title>Playground</title>'
+    file.write_text(f"{head}<body>{fragment()}</body></html>", encoding="utf-8")
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    context.set_offline(True)
+    page = context.new_page()
+    page.set_default_timeout(120_000)
+    it = Visit(page, file.as_uri(), [])
+    page.on(
+        "console",
+        lambda message: (
+            it.faults.append(message.text) if message.type in ("error", "warning") else None
+        ),
+    )
+    page.on("pageerror", lambda error: it.faults.append(str(error)))
+    yield it
+    context.close()
+    assert it.faults == []
+
+
+Numbers = dict[str, Any]
+CLAIMS: dict[str, Callable[[Numbers, Numbers], dict[str, bool]]] = {
+    "weight-decay": lambda run, control: {
+        "no training error": run["train_error"] == control["train_error"] == 0,
+        "NC1 a fifth at most": run["nc1"] <= control["nc1"] / 5,
+        "near the simplex": run["smallest_angle"] >= 110,
+    },
+    "random-labels": lambda run, control: {
+        "no training error": run["train_error"] == 0,
+        "collapsed": run["nc1"] <= 0.03,
+        "at chance": run["test_error"] >= 0.45,
+        "control: far from chance": control["test_error"] <= 0.15,
+    },
+    "minority-collapse": lambda run, control: {
+        "one direction": run["smallest_angle"] <= 20,
+        "control: apart": control["smallest_angle"] >= 45,
+    },
+    "no-room": lambda run, control: {
+        "collapsed": run["nc1"] <= 0.1,
+        "uneven": run["nc2_equiangular"] >= 0.35,
+        "control: even": control["nc2_equiangular"] <= 0.1,
+    },
+    "loss": lambda run, control: {
+        "near right angles": 65 <= run["smallest_angle"] <= 97,
+        "about orthogonal": run["nc2_condition"] <= 2,
+        "control: towards 120": control["smallest_angle"] >= 110,
+        "control: not orthogonal": (control["nc2_condition"] or math.inf) >= 8,
+    },
+    "depth": lambda run, control: {
+        "no training error": run["train_error"] == control["train_error"] == 0,
+        "NC1 a tenth at most": run["nc1"] <= control["nc1"] / 10,
+    },
+    "fixed-simplex": lambda run, control: {
+        "no training error": run["train_error"] == 0,
+        "apart": run["smallest_angle"] >= 70,
+        "control: one direction": control["smallest_angle"] <= 20,
+    },
+}
+SEEDS = [1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (2, 3, 4, 5))]
+
+
+def test_each_preset_has_a_claim(visit: Visit) -> None:
+    presets = visit.open().evaluate("playground.presets")
+    assert set(presets) == set(CLAIMS)
+    assert all(says.count(".") >= 1 for says in presets.values())
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("preset", CLAIMS)
+def test_what_a_preset_says(visit: Visit, preset: str, seed: int) -> None:
+    visit.open(preset=preset, seed=seed)
+    run, control = visit.runs(200)
+    assert run["epoch"] == control["epoch"] == 200
+    held = CLAIMS[preset](run, control)
+    assert all(held.values()), f"{held}: {run}, {control}"
+    # The claim is about the condition: without the difference it fails.
+    assert not all(CLAIMS[preset](control, control).values())
+
+
+def test_it_is_steered_from_the_console(visit: Visit) -> None:
+    page = visit.open(seed=4, samples=20, without="depth")
+    state = page.evaluate("playground.state()")
+    assert state["settings"]["seed"] == 4
+    assert state["without"] == {"depth": 1}
+    assert [run["epoch"] for run in state["runs"]] == [0, 0]
+    assert [run["epoch"] for run in page.evaluate("playground.step()")["runs"]] == [1, 1]
+    first = visit.runs(5)
+    assert [run["epoch"] for run in first] == [6, 6]
+    page.evaluate("playground.reset({seed: 4, samples: 20, without: 'depth'})")
+    assert visit.runs(6) == first, "the same seed gives the same numbers"
+    page.evaluate("playground.reset({seed: 5, samples: 20, without: 'depth'})")
+    assert visit.runs(6) != first
+    page.evaluate("playground.reset({samples: 20}).then(() => { playground.play() })")
+    page.wait_for_function("playground.state().runs[0].epoch > 2")
+    assert page.evaluate("playground.pause()")["playing"] is False
+    refused = "asked => playground.reset(asked).catch(error => error.message)"
+    assert "there is no preset x" in page.evaluate(refused, {"preset": "x"})
+    assert "without is x" in page.evaluate(refused, {"without": "x"})
+
+
+def test_the_address_holds_the_state(visit: Visit) -> None:
+    page = visit.open(samples=20)
+    page.get_by_role("button", name="No room").click()
+    page.wait_for_function("location.hash.includes('preset=no-room')")
+    page.get_by_label("Seed").fill("7")
+    page.get_by_label("Seed").press("Enter")
+    page.wait_for_function("location.hash.includes('seed=7')")
+    page.locator("[data-knob=width]").select_option("16")
+    page.wait_for_function("location.hash.includes('width=16')")
+    fragment = page.evaluate("location.hash")
+    before = page.evaluate("playground.state()")
+    after = visit.open(fragment).evaluate("playground.state()")
+    assert (after["settings"], after["without"]) == (before["settings"], before["without"])
+    assert after["settings"]["classes"] == 4
+    assert after["settings"]["width"] == 16
+    told = visit.open("#depth=99").locator(".pg-says")
+    assert "depth is 99" in told.inner_text()
+
+
+def test_points_are_placed_by_mouse_and_by_keyboard(visit: Visit) -> None:
+    page = visit.open()
+    page.locator("[data-knob=data]").select_option("placed")
+    page.wait_for_function("playground.state().settings.data === 'placed'")
+    count = "playground.state().settings.points.length"
+    number = page.evaluate(count)
+    page.locator(".pg-place canvas").click(position={"x": 40, "y": 40})
+    page.wait_for_function(f"{count} === {number + 1}")
+    page.locator(".pg-class").select_option("2")
+    page.locator(".pg-place canvas").focus()
+    for key in ("ArrowRight", "ArrowUp", "Enter"):
+        page.keyboard.press(key)
+    page.wait_for_function(f"{count} === {number + 2}")
+    assert page.evaluate("playground.state().settings.points.at(-1)") == [0.1, 0.1, 2]
+
+
+def test_it_can_be_used_without_a_mouse_and_without_seeing(visit: Visit) -> None:
+    page = visit.open(samples=20)
+    unnamed = page.evaluate(
+        """[...document.querySelectorAll("button, select, input, canvas[tabindex]")].filter(one =>
+          !(one.ariaLabel || one.textContent.trim() || one.labels?.length)).length"""
+    )
+    assert unnamed == 0
+    page.locator(".pg-run-0 > canvas").focus()
+    page.keyboard.press("ArrowRight")
+    assert page.locator(".pg-tip").inner_text().startswith("digit ")
+    assert page.locator(".pg-live").inner_text().startswith("digit ")
+    page.locator(".pg-step").focus()
+    page.keyboard.press("Enter")
+    page.wait_for_function("document.querySelector('.pg-live').textContent.includes('Epoch 1.')")
+    assert "NC1" in page.locator(".pg-live").inner_text()
+
+
+def test_it_starts_by_itself_except_where_motion_is_unwanted(visit: Visit) -> None:
+    page = visit.page
+    page.goto(visit.address)
+    page.wait_for_function("playground.state().runs[0]?.epoch > 1")
+    page.emulate_media(reduced_motion="reduce")
+    page.goto("about:blank")
+    page.goto(visit.address)
+    page.evaluate("playground.ready.then(() => 0)")
+    page.wait_for_timeout(500)
+    state = page.evaluate("playground.state()")
+    assert state["playing"] is False
+    assert state["runs"][0]["epoch"] == 0
+
+
+def test_nothing_shifts_while_it_starts(visit: Visit) -> None:
+    page = visit.page
+    for width in (1280, 375):
+        page.set_viewport_size({"width": width, "height": 900})
+        page.goto("about:blank")
+        page.goto(visit.address)
+        page.evaluate(
+            """window.shift = 0;
+            new PerformanceObserver(list => list.getEntries().forEach(
+              one => { window.shift += one.value }
+            )).observe({type: "layout-shift", buffered: true})"""
+        )
+        page.wait_for_function("playground.state().runs[0]?.epoch > 1")
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        assert page.evaluate("window.shift") < 0.02
+
+
+def test_a_notebook_shows_it_in_a_frame(visit: Visit, tmp_path: Path) -> None:
+    shown = playground(preset="no-room", seed=3)._repr_mimebundle_()
+    assert "run this cell" in shown["text/plain"]
+    (tmp_path / "cell.html").write_text(shown["text/html"], encoding="utf-8")
+    visit.page.goto((tmp_path / "cell.html").as_uri())
+    frame = visit.page.frame_locator("iframe")
+    frame.locator(".pg-epoch", has_text=re.compile("epoch [1-9]")).wait_for()
+    assert frame.locator("[data-preset=no-room]").get_attribute("aria-pressed") == "true"
+    assert frame.locator(".pg-seed").input_value() == "3"

@@ -30,7 +30,7 @@ const PRESETS = {
     name: "No room",
     says: "Four classes need three dimensions for a simplex. In a plane they collapse too, but to a " +
       "square: the angles stay uneven.",
-    settings: { classes: 4, features: 2, learning_rate: 0.02 },
+    settings: { classes: 4, features: 2, depth: 1, learning_rate: 0.03 },
     without: "features",
   },
   loss: {
@@ -135,7 +135,14 @@ function brief(value, axis) {
   if (axis === "share") return percent(value);
   if (axis === "degrees") return `${value.toFixed(0)}°`;
   if (value === 0) return "0";
-  return value < 0.001 ? value.toExponential(0).replace("e-", "e−") : value.toPrecision(2);
+  if (value >= 0.001) return value < 1000 ? value.toPrecision(2) : `${Math.round(value)}`;
+  const [digits, exponent] = value.toExponential(1).split("e");
+  return `${digits}·${power(exponent)}`;
+}
+
+/** Ten to a whole power, as "10⁻³". */
+function power(exponent) {
+  return `10${String(exponent).replace(/./g, (sign) => (sign === "-" ? "⁻" : "⁰¹²³⁴⁵⁶⁷⁸⁹"[sign]))}`;
 }
 
 /** Put the playground into `root`. One on a page: it is `window.playground`. */
@@ -512,7 +519,7 @@ export function mountPlayground(root, { hero, settings: given }) {
     reach = Math.max(reach, 0.75 * Math.hypot(...centre));
     // The view follows the class means' size, slowly.
     run.size = run.size && !still.matches ? run.size * (reach / run.size) ** 0.12 : reach;
-    const scale = (0.34 * Math.min(width, height)) / run.size;
+    const scale = (0.4 * Math.min(width, height)) / run.size;
     const [cy, sy, cp, sp] = [Math.cos(yaw), Math.sin(yaw), Math.cos(pitch), Math.sin(pitch)];
     const place = (array, at) => {
       let x = array[at] - centre[0], y = array[at + 1] - centre[1], z = 0;
@@ -628,7 +635,7 @@ export function mountPlayground(root, { hero, settings: given }) {
       : axis === "degrees" ? [0, 60, 120] : [0, high / 2, high];
     c.textAlign = "right";
     c.textBaseline = "middle";
-    const label = (tick) => (axis === "log" ? (tick === 0 ? "1" : tick === 1 ? "10" : `1e${tick}`.replace("-", "−"))
+    const label = (tick) => (axis === "log" ? (tick === 0 ? "1" : tick === 1 ? "10" : power(tick))
       : axis === "share" ? `${Math.round(100 * tick)} %` : tick === 0 ? "0" : tick.toPrecision(2));
     for (const tick of new Set(ticks)) {
       const y = Y(axis === "log" ? 10 ** tick : tick);
