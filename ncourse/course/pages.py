@@ -269,7 +269,10 @@ INTERFACE = {
         "Data, networks, training",
         ("data", "features", "models", "training", "runs", "ufm", "continual"),
     ),
-    "figures": ("Figures and exercises", ("figures.plots", "figures.scrubber", "exercises")),
+    "figures": (
+        "Figures and exercises",
+        ("figures.plots", "figures.scrubber", "figures.playground", "exercises"),
+    ),
     "papers": (
         "Papers",
         (

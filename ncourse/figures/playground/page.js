@@ -22,7 +22,7 @@ const PRESETS = {
       "and the same direction: the network no longer tells them apart.",
     settings: {
       classes: 4, features: 3, samples: 96, batch: 32, imbalance: 48,
-      weight_decay: 0.02, learning_rate: 0.01,
+      weight_decay: 0.02, learning_rate: 0.01, epochs: 150,
     },
     without: "imbalance",
   },
@@ -30,7 +30,9 @@ const PRESETS = {
     name: "No room",
     says: "Four classes need three dimensions for a simplex. In a plane they collapse too, but to a " +
       "square: the angles stay uneven.",
-    settings: { classes: 4, features: 2, depth: 1, learning_rate: 0.03 },
+    settings: {
+      classes: 4, features: 2, depth: 1, samples: 96, batch: 32, learning_rate: 0.02, epochs: 300,
+    },
     without: "features",
   },
   loss: {
@@ -55,7 +57,7 @@ const PRESETS = {
       "the rare classes keep directions of their own.",
     settings: {
       classes: 4, features: 3, samples: 96, batch: 32, imbalance: 48,
-      weight_decay: 0.02, learning_rate: 0.01, fixed_simplex: true,
+      weight_decay: 0.02, learning_rate: 0.01, epochs: 150, fixed_simplex: true,
     },
     without: "fixed_simplex",
   },
@@ -112,7 +114,7 @@ const KNOBS = {
   batch: ["Batch", [16, 32, 64, 128]],
   fixed_simplex: ["Classifier", [false, true], (v) => (v ? "fixed simplex" : "trained")],
   bias: ["Its bias", [true, false], (v) => (v ? "yes" : "no")],
-  epochs: ["Pause after epoch", [50, 100, 200, 400, 1000]],
+  epochs: ["Pause after epoch", [50, 100, 150, 200, 300, 1000]],
 };
 
 // Name in `state()`, heading, what it says, axis.
@@ -485,7 +487,7 @@ export function mountPlayground(root, { hero, settings: given }) {
   /** Features and means between the last two measurements, so that clouds move and do not jump. */
   function drawn(run, time) {
     const { now, then, at, took } = run;
-    const share = still.matches ? 1 : Math.min(1, (time - at) / took);
+    const share = still.matches || speed === "full" ? 1 : Math.min(1, (time - at) / took);
     if (share === 1 || !then || !then.features) return now;
     const between = (a, b) => a.map((x, i) => x + share * (b[i] - x));
     return {
@@ -691,7 +693,9 @@ export function mountPlayground(root, { hero, settings: given }) {
     frame = 0;
     if (!runs[0].now) return;
     if (!colour.ink) readColours();
-    const turning = runs.some((run) => run.settings.features === 3) && playing && !still.matches && !dragging;
+    // At full speed all the time goes to training: a frame for each answer, none between.
+    const smooth = !still.matches && speed !== "full";
+    const turning = runs.some((run) => run.settings.features === 3) && playing && smooth && !dragging;
     if (turning) yaw += 0.006;
     runs.forEach((run, i) => cloud(run, i, time));
     if (drawnRows !== `${moment} ${runs[0].rows.length}` || drawnWidth !== root.clientWidth) {
@@ -700,7 +704,7 @@ export function mountPlayground(root, { hero, settings: given }) {
       for (const [name, , , axis] of CHARTS) chart(name, axis);
       inputs();
     }
-    if (playing || turning || runs.some((run) => time - run.at < run.took + 500)) redraw();
+    if ((playing && smooth) || runs.some((run) => time - run.at < (smooth ? run.took : 0) + 500)) redraw();
   }
   const anew = () => { drawnRows = -1; colour = {}; redraw(); };
   new MutationObserver(anew).observe(document.documentElement, { attributeFilter: ["data-theme"] });
