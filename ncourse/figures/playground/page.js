@@ -184,7 +184,7 @@ export function mountPlayground(root, { hero, settings: given }) {
       <button type="button" class="pg-new">New seed</button>
       <output class="pg-epoch" aria-label="Epoch"></output></div>`,
     `<div class="pg-charts">${CHARTS.map(([name, title, about]) => `
-      <div class="pg-chart" data-name="${name}"><h4>${title}${about ? ` <small>${about}</small>` : ""}</h4>
+      <div class="pg-chart" data-name="${name}"><div class="pg-name">${title}${about ? ` <small>${about}</small>` : ""}</div>
         <canvas aria-hidden="true"></canvas>
         <p><span class="pg-value-0"></span><span class="pg-value-1"></span></p></div>`).join("")}</div>`,
     `<p class="pg-legend"><span><svg width="26" height="8" aria-hidden="true"><path d="M0 4H26"/></svg> left</span>
