@@ -18,8 +18,8 @@ const PRESETS = {
   },
   "minority-collapse": {
     name: "Minority collapse",
-    says: "On the left, classes 2 and 3 have two images each against 96. Their means end up in one " +
-      "and the same direction: the network no longer tells them apart.",
+    says: "On the left, classes 2 and 3 have two images each against 96. Their means end up " +
+      "in nearly the same direction: the network confuses them.",
     settings: {
       classes: 4, features: 3, samples: 96, batch: 32, imbalance: 48,
       weight_decay: 0.02, learning_rate: 0.01, epochs: 150,
