@@ -536,7 +536,8 @@ def run_tests(
     notebooks = ["--nbval-lax", "--nbval-current-env", "--nbval-cell-timeout=600"]
     # One worker a notebook: a notebook's cells share a kernel.
     one_worker_each = [*two, "--dist", "loadfile"]
-    package = "not browser and not bench" + ("" if slow else " and not slow")
+    quick = "" if slow else " and not slow"
+    package = "not browser and not bench" + quick
     stages = {
         "style": [
             [*python, "ruff", "check", "--quiet"],
@@ -546,7 +547,7 @@ def run_tests(
         "package": [[*python, "pytest", *two, "-rs", "-m", package]],
         "notebooks": [[*python, "pytest", *notebooks, *one_worker_each, book.src]],
         "site": [[*python, "ncourse.course.cli", "build", "--stored"]],
-        "browser": [[*python, "pytest", *two, "-m", "browser", "-rs", "tests/site"]],
+        "browser": [[*python, "pytest", *two, "-m", "browser" + quick, "-rs", "tests/site"]],
     }
     examples = {"HYPOTHESIS_PROFILE": "whole"} if slow else {}
     environment = {**examples, **os.environ, "OMP_NUM_THREADS": "1"}

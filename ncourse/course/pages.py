@@ -18,7 +18,7 @@ from ncourse.course import PACKAGE
 from ncourse.course.manifest import Book, Chapter
 
 BACK_MATTER = (
-    *("teaching", "claims", "notation", "glossary", "refresher"),
+    *("playground", "teaching", "claims", "notation", "glossary", "refresher"),
     *("your-model", "larger-runs", "beyond-digits", "cost", "data-sets"),
     *("references", "api", "changelog"),
 )
@@ -211,6 +211,24 @@ def _curves(folder: Path, name: str, table: str, alt: str) -> str:
     return str(Picture(png(figure), alt)._repr_mimebundle_()["text/html"])
 
 
+# --- the playground -----------------------------------------------------------------------------
+
+_PLAYGROUND = re.compile(r"^<!-- playground( hero)? -->$", flags=re.MULTILINE)
+
+
+def with_playground(text: str) -> str:
+    """A page with the playground in place of its mark, a line of its own.
+
+    The mark is `<!-- playground -->`, or `<!-- playground hero -->` where it heads a page. The HTML
+    is fenced: a blank line would end it in Markdown.
+    """
+    from ncourse.figures.playground import fragment
+
+    return _PLAYGROUND.sub(
+        lambda found: f"`````{{raw}} html\n{fragment(hero=bool(found[1]))}\n`````", text
+    )
+
+
 # --- references ---------------------------------------------------------------------------------
 
 
@@ -253,7 +271,14 @@ INTERFACE = {
     ),
     "figures": (
         "Figures and exercises",
-        ("figures.plots", "figures.player", "figures.explorers", "figures.live", "exercises"),
+        (
+            "figures.plots",
+            "figures.player",
+            "figures.explorers",
+            "figures.live",
+            "figures.playground",
+            "exercises",
+        ),
     ),
     "papers": (
         "Papers",

@@ -29,6 +29,7 @@ from ncourse.course.pages import (
     claims_page,
     references_page,
     with_anchors,
+    with_playground,
     with_recordings,
 )
 from ncourse.course.slides import STYLE as SLIDES_STYLE
@@ -245,7 +246,7 @@ def _write_source(
             pages[name] = (book.root / copied).read_text(encoding="utf-8")
     for path in source.glob("*.md"):
         text = with_generated(book, path.read_text(encoding="utf-8"))
-        pages[path.stem] = with_recordings(book.folder / "recorded", text)
+        pages[path.stem] = with_playground(with_recordings(book.folder / "recorded", text))
     for name, text in pages.items():
         (source / f"{name}.md").write_text(text, encoding="utf-8")
     style = book.folder / "assets" / "site.css"

@@ -237,3 +237,23 @@ def test_links_of_the_written_pages_lead_somewhere() -> None:
             if not target.startswith("http"):
                 place = target.split("#")[0]
                 assert place in made or (NOTEBOOKS / place).is_file(), f"{path.name}: {target}"
+
+
+def test_the_playground_stands_in_place_of_its_mark() -> None:
+    page = pages.with_playground(
+        "# A\n\n<!-- playground hero -->\n\nWords of `<!-- playground -->`."
+    )
+    assert page.startswith("# A\n\n`````{raw} html\n<style>")
+    assert page.endswith("</script>\n\n`````\n\nWords of `<!-- playground -->`.")
+    assert page.count("mountPlayground(document") == 1
+    assert '{"hero": true' in page
+    assert "``````" not in page
+    assert '{"hero": false' in pages.with_playground("<!-- playground -->")
+
+
+def test_the_playground_closes_no_script_by_what_it_is_given() -> None:
+    from ncourse.figures.playground import fragment
+
+    assert fragment(settings={"data": "</script>"}).count("</script>") == fragment().count(
+        "</script>"
+    )

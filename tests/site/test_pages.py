@@ -3,9 +3,7 @@
 import functools
 import html
 import http.server
-import os
 import re
-import shutil
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -15,7 +13,8 @@ from urllib.parse import unquote, urlsplit
 
 import nbformat
 import pytest
-from playwright.sync_api import Browser, Page, Route, sync_playwright
+from chromium import cannot, chromium
+from playwright.sync_api import Browser, Page, Route
 
 from ncourse.course.manifest import load
 
@@ -28,17 +27,6 @@ DECKS = sorted(path.name for path in SITE.glob("slides/*.html")) or ["00-start-h
 BEAMER = {"width": 1280, "height": 720}
 PHONE = {"width": 375, "height": 800}
 DESKTOP = {"width": 1280, "height": 900}
-FLAGS = [
-    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
-    *("--disable-background-networking", "--disable-component-update"),
-]
-
-
-def _cannot(reason: str) -> None:
-    """Skip, with the reason; in CI, where nothing may be missing, fail."""
-    if os.environ.get("CI"):
-        pytest.fail(f"{reason}; in CI the browser tests must run")
-    pytest.skip(reason)
 
 
 class _Quiet(http.server.SimpleHTTPRequestHandler):
@@ -50,7 +38,7 @@ class _Quiet(http.server.SimpleHTTPRequestHandler):
 def server() -> Iterator[str]:
     """The address of a local server of the site."""
     if not (SITE / "index.html").is_file():
-        _cannot("the site is not built (run `ncourse build`)")
+        cannot("the site is not built (run `ncourse build`)")
     handler = functools.partial(_Quiet, directory=str(SITE))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as running:
         thread = threading.Thread(target=running.serve_forever)
@@ -63,13 +51,8 @@ def server() -> Iterator[str]:
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """The system's Chromium."""
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
-    if chromium is None:
-        _cannot("there is no Chromium on this machine")
-    with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+    with chromium() as running:
         yield running
-        running.close()
 
 
 @dataclass
