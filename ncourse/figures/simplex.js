@@ -38,7 +38,7 @@ export function start(root, data) {
   const panel = element("div", {class: "nc-panel"}, panels);
   const picture = draw("svg", {viewBox: `0 0 ${SIDE} ${SIDE}`, tabindex: 0, "aria-label":
     "sphere: drag a point to move it, drag the sphere or use the arrow keys to turn it"}, panel);
-  picture.style.touchAction = "none";
+  picture.style.touchAction = "pan-y";
   const says = element("p", {class: "nc-says", "aria-live": "polite"}, root);
   const numbers = element("p", {class: "nc-says nc-numbers"}, root);
 
