@@ -13,8 +13,6 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 __all__ = ["LIVE", "Live", "pack", "script", "to_html"]
 
 LIVE = "application/vnd.ncourse.live+json"
@@ -79,6 +77,8 @@ def pack(values: Any, *, bits: int = 16) -> dict[str, Any]:
     Raises:
         ValueError: if a value is not finite.
     """
+    import numpy as np  # here alone: the command line loads this module, and shall be quick
+
     array = np.asarray(values, dtype=np.float64)
     if not np.isfinite(array).all():
         raise ValueError("a live figure draws finite numbers; got infinity or nan")
