@@ -77,7 +77,8 @@ def _changed(asked: Exercise) -> Iterator[Mutant]:
     seen = {ast.unparse(tree)}
     for place, node in enumerate(ast.walk(tree)):
         for what, change in _steps(node, arguments):
-            changed = copy.deepcopy(tree)
+            # Parsed anew: a copy would drag along what others have hung on shared nodes.
+            changed = ast.parse(source)
             target = next(n for i, n in enumerate(ast.walk(changed)) if i == place)
             new = change(target)
             if new is not target:
