@@ -28,7 +28,18 @@ from rich.console import Console
 
 from ncourse import features
 from ncourse.claims import Claim, DataCard, Outcome, Recording
-from ncourse.course import assignments, cli, execution, grading, manifest, notebooks, pages, sync
+from ncourse.course import (
+    assignments,
+    cli,
+    execution,
+    feedback,
+    gradebook,
+    grading,
+    manifest,
+    notebooks,
+    pages,
+    sync,
+)
 from ncourse.course.manifest import ManifestError
 from ncourse.data import gaussian_mixture
 from ncourse.models import MLP
@@ -293,7 +304,7 @@ def test_a_chapter(course: Path, source: st.DataObject) -> None:
     notebook = read_or_refused(lambda: notebooks.read(path), path)
     found = manifest.load(course / "book.toml")
     first = found.chapter(1)
-    assert grading.read(path, []).results == {}
+    assert grading.read(path).results == {}
     if notebook is None:
         assert read_or_refused(lambda: sync.sync(found), path) is None
         # Whoever asks for exercises alone passes over what is wrong with outputs or metadata.
@@ -317,14 +328,21 @@ def test_a_submission(tmp_path: Path, source: st.DataObject) -> None:
     path = tmp_path / f"=HYPERLINK {SCRIPT[:8]}.ipynb"
     path.write_bytes(source.draw(hostile_json(whole)))
     task = assignments.Task("1.1", 5, "●○○", "", "", "", "simplex_cosine")
-    read = grading.read(path, [task])
+    read = grading.read(path)
+    if not read.problem:
+        grading.find_answers(read, [task])
     assert read.problem or read.answers or not read.results
-    names = read_or_refused(lambda: grading.asked_for([path]), SimpleNamespace(name="--exercises"))
+    names = read_or_refused(lambda: grading.asked_for(path), path)
     assert names in (None, ["1.1"])
-    grading.write_csv(tmp_path / "grades.csv", [read], [task])
-    assert (tmp_path / "grades.csv").read_text().splitlines()[1].startswith("'=HYPERLINK")
-    grading.write_feedback(tmp_path / "feedback", [read], [task])
-    assert len(list((tmp_path / "feedback").iterdir())) == 1
+    out = tmp_path / "grades.csv"
+    out.unlink(missing_ok=True)
+    table = gradebook.Gradebook(out, [task])
+    table.add(read)
+    table.write()
+    _, rows = gradebook.table(out)
+    assert [row["student"].startswith("'=HYPERLINK") for row in rows] == [True]
+    feedback.write(tmp_path / "feedback.html", read, [task])
+    assert "<script>" not in (tmp_path / "feedback.html").read_text(encoding="utf-8")
 
 
 @same_folder

@@ -68,7 +68,7 @@ def test_a_page_has_every_exercise_its_time_and_what_to_say(chapter: Chapter) ->
         assert asked.why in page
     assert f'href="slides/{chapter.stem}.html"' in page
     lengths = [int(n) for n in re.findall(r"^## A class of (\d+) minutes", page, re.MULTILINE)]
-    assert lengths == ([50, 90] if chapter.number else [10])
+    assert lengths == ([50, 90] if chapter.number else [chapter.minutes])
 
 
 @CHAPTERS
