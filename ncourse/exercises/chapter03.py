@@ -107,7 +107,7 @@ def _by_index(train_error):
 
 def _falling(generator, count):
     """Errors that fall and never reach zero; the last is one image in some thousands."""
-    return sorted((uniform(generator, 0.002, 0.5) for _ in range(count)), reverse=True)
+    return sorted((uniform(generator, 0.002, 0.95) for _ in range(count)), reverse=True)
 
 
 def _errors(generator):
@@ -202,6 +202,9 @@ def _runs(generator):
     for errors in _errors(generator):
         (error,) = errors
         yield error, [uniform(generator, 0.1, 12) for _ in error]
+    # NC1 is larger at a later row at zero error, and smallest before the last.
+    first, last = uniform(generator, 1, 2), uniform(generator, 0.5, 1)
+    yield [0.4, 0.0, 0.1, 0.0, 0.0, 0.0], [9.0, first, 3 * first, 2 * first, last / 2, last]
 
 
 # 3.5 ----------------------------------------------------------------------------------------------
