@@ -14,6 +14,7 @@ from ncourse.metrics.checks import (
     _check_samples,
     _raise_not_finite,
 )
+from ncourse.metrics.precision import in_full_precision
 from ncourse.metrics.report import CONVENTIONS, CollapseReport
 
 __all__ = ["measure"]
@@ -21,6 +22,7 @@ __all__ = ["measure"]
 CHUNK = 2**20  # numbers at a time, 4 MB in float32: they stay in cache between two uses
 
 
+@in_full_precision
 @torch.no_grad()
 def measure(
     features: Tensor,

@@ -24,6 +24,7 @@ from ncourse.metrics.measure import (
     _row_blocks,
     measure,
 )
+from ncourse.metrics.precision import in_full_precision
 from ncourse.metrics.report import CollapseReport
 
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
 ]
 
 
+@in_full_precision
 def measure_layers(
     layers: Mapping[str, Tensor], labels: Tensor, *, num_classes: int, convention: str = "papyan"
 ) -> dict[str, CollapseReport]:
@@ -63,6 +65,7 @@ def measure_layers(
     }
 
 
+@in_full_precision
 @torch.no_grad()
 def nearest_class_mean(features: Tensor, class_means: Tensor) -> Int[Tensor, " samples"]:
     """The class whose mean is nearest to each sample, the lower one on a tie; `(N,)`.
@@ -101,6 +104,7 @@ def nearest_class_mean(features: Tensor, class_means: Tensor) -> Int[Tensor, " s
     return torch.cat([((x - centre) @ corners.T - half_squares).argmax(1) for x in parts])
 
 
+@in_full_precision
 @torch.no_grad()
 def variability_collapse_index(
     features: Tensor, labels: Tensor, *, num_classes: int | None = None
@@ -144,6 +148,7 @@ def variability_collapse_index(
     return max(0.0, 1 - float((counts[:, None] * whitened.square()).sum()) / rank)
 
 
+@in_full_precision
 def principal_angles(class_means: Tensor, weight: Tensor) -> Float[Tensor, " angles"]:
     """Angles between the spaces spanned by class means and by classifier rows, ascending, radians.
 
@@ -177,6 +182,7 @@ def principal_angles(class_means: Tensor, weight: Tensor) -> Float[Tensor, " ang
     return torch.from_numpy(angles[::-1].copy())
 
 
+@in_full_precision
 def one_vs_rest_margin(vectors: Tensor) -> float:
     """Least distance from one unit row to the convex hull of the others, in [0, 2].
 
@@ -203,6 +209,7 @@ def one_vs_rest_margin(vectors: Tensor) -> float:
     return min(margins)
 
 
+@in_full_precision
 def hyperspherical_uniformity(vectors: Tensor) -> float:
     """Mean over pairs of log|u_i - u_j| for unit rows u: the larger, the more evenly spread.
 

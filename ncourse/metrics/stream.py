@@ -32,6 +32,7 @@ from ncourse.metrics.measure import (
     measure,
 )
 from ncourse.metrics.measures import nearest_class_mean
+from ncourse.metrics.precision import in_full_precision
 from ncourse.metrics.report import CollapseReport
 
 __all__ = ["CollapseMetric"]
@@ -124,6 +125,7 @@ class CollapseMetric(Metric):
         compute_fields = super()._wrap_compute(lambda: vars(compute()))
         return functools.wraps(compute)(lambda: CollapseReport(**compute_fields()))
 
+    @in_full_precision
     def update(self, features: Tensor, labels: Tensor, logits: Tensor | None = None) -> None:
         """Take in one batch: features `(n, d)`, labels `(n,)`, n >= 0.
 
@@ -189,12 +191,14 @@ class CollapseMetric(Metric):
                 unit = nn.functional.normalize(features[rows].to(dtype), dim=1, eps=TINY)
                 _add_by_class(units, label, unit)
 
+    @in_full_precision
     def class_means(self) -> Float[Tensor, "classes features"]:
         """Class means of this process's samples so far, `(K, d)` in float64."""
         if self.keep_features:
             return _class_means(*self._kept()[:2], self.num_classes)
         return self._merged()[1]
 
+    @in_full_precision
     @torch.no_grad()
     def compute(self) -> CollapseReport:
         """The report of all samples so far; raises if a class has none."""
