@@ -281,8 +281,9 @@ def _buffers(generator):
         dips = [0.1, 0.6 + uniform(generator, 0, 0.1), 0.4, 0.9]
         yield sizes[:1] + [sizes[0] * (3 + i) for i in range(3)], dips, 0.5
     # A long dip, which a search by halves would step into.
-    lower = sorted(uniform(generator, 0.2, 0.45) for _ in range(5))
-    yield [10 * 2**i for i in range(8)], [0.1, 0.7, *lower, 0.9], 0.5
+    rise = sorted(uniform(generator, 0.1, 0.45) for _ in range(5))
+    dip = sorted(uniform(generator, 0.2, 0.45) for _ in range(17))
+    yield [10 + 3 * i for i in range(24)], [*rise, 0.7, *dip, 0.9], 0.5
     yield [25], [0.5], uniform(generator, 0.1, 0.4)
 
 
