@@ -69,7 +69,7 @@ class _Frame:
         words = "The playground: run this cell to see two networks train, side by side."
         return {
             "text/plain": words,
-            "text/html": f'<iframe title="{words}" sandbox="allow-scripts" loading="lazy" '
+            "text/html": f'<iframe title="{words}" sandbox="allow-scripts" '
             'style="width:100%;max-width:60rem;height:62rem;border:0" '
             f'srcdoc="{_html.escape(self.page)}">{words}</iframe>',
         }
