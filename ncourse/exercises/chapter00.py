@@ -76,6 +76,8 @@ def _outcomes(generator):
         yield below, above, least
         yield below - step, below, least
         yield above + 20 * step, least + 2 * step, least
+        yield -above, below, least
+        yield least - 1e-9, below, least
 
 
 # 0.3 ----------------------------------------------------------------------------------------------

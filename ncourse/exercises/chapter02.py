@@ -221,6 +221,8 @@ def _batches(generator):
             mean = 3 * normal(generator, dim)
             statistics += [count, mean, torch.tensor(squares, dtype=torch.float64)]
         yield tuple(statistics)
+        # Far from zero: squares of all coordinates would have no digits left.
+        yield count_a, mean + 1e7, statistics[2], count_b, mean + 1e7 + 1, statistics[5]
 
 
 EXERCISES = (

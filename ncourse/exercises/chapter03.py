@@ -3,7 +3,7 @@
 import torch
 
 from ncourse.exercises.checks import Exercise, Mistake
-from ncourse.exercises.draws import clouds, integer, normal, uniform
+from ncourse.exercises.draws import clouds, integer, log_uniform, normal, uniform
 
 IMPORTS = """
 import numpy as np
@@ -111,7 +111,7 @@ def _falling(generator, count):
 
 
 def _errors(generator):
-    tiny = uniform(generator, 1e-5, 9e-4)
+    tiny = log_uniform(generator, 1e-8, 1e-7)  # one image of very many
     yield ([*_falling(generator, integer(generator, 2, 4)), 0.0, 0.0, 0.0],)
     yield ([*_falling(generator, integer(generator, 1, 3)), tiny, 0.0, tiny, 0.0],)
     yield ([*_falling(generator, 3), 0.0, 0.3, 0.2],)
@@ -205,6 +205,7 @@ def _runs(generator):
     # NC1 is larger at a later row at zero error, and smallest before the last.
     first, last = uniform(generator, 1, 2), uniform(generator, 0.5, 1)
     yield [0.4, 0.0, 0.1, 0.0, 0.0, 0.0], [9.0, first, 3 * first, 2 * first, last / 2, last]
+    yield [0.4, 0.0, 0.0], [9.0, first, 3 * first]  # it may rise
 
 
 # 3.5 ----------------------------------------------------------------------------------------------

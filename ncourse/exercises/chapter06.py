@@ -103,6 +103,9 @@ def _steps(generator):
             uniform(generator, 0.2, 0.6),
             uniform(generator, 0.5, 1.2),
         )
+    # A step so large that the weights change sign.
+    large = uniform(generator, 2.0, 2.5)
+    yield before + before.T, normal(generator, 3, 2), normal(generator, 4, 3), 0.7, large
 
 
 # 6.3 ----------------------------------------------------------------------------------------------
@@ -150,6 +153,7 @@ def _always_finite(source, weight_decay, step_size):
 def _sources(generator):
     for _ in range(3):
         yield uniform(generator, 0.5, 4), uniform(generator, 0.1, 0.5), uniform(generator, 0.5, 1.8)
+    yield uniform(generator, 0.5, 4), 1e-5, 0.1  # it takes a million steps to get there
     yield uniform(generator, 0.5, 4), 0.0, uniform(generator, 0.5, 1.8)
 
 

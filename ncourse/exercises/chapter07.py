@@ -209,6 +209,9 @@ def _networks(generator):
             normal(generator, particles, dim),
             normal(generator, samples, inputs),
         )
+    inner, outer = normal(generator, 4, 3), normal(generator, 4, 2)
+    twice = torch.cat([inner, inner]), torch.cat([outer, outer])
+    yield *twice, normal(generator, 5, 3)
 
 
 # 7.6 ----------------------------------------------------------------------------------------------
@@ -244,6 +247,9 @@ def _moments(generator):
             uniform(generator, 0.5, 3) * normal(generator, particles, dim),
             normal(generator, count, dim),
         )
+    # Where W sees more than the particles fill: the largest difference is negative.
+    frame = orthonormal(generator, 4, 4)
+    yield torch.cat([frame[:3], -frame[:3]]), frame
     # Balanced up to a factor, and nearly so.
     weight = normal(generator, 2, 4)
     yield 1.7 * weight, weight

@@ -94,7 +94,7 @@ def _margin_itself(num_classes, weight_decay):
 
 
 def _decays(generator):
-    yield from ((4, 5e-3), (2, 0.3), (3, 1e-6))
+    yield from ((4, 5e-3), (2, 0.3), (3, 1e-6), (10, 1e-12), (3, 500.0))
     for count in (integer(generator, 5, 60), 2, 10):
         yield count, log_uniform(generator, 1e-6, 0.5)
 
@@ -218,6 +218,8 @@ def _copies(generator):
         inputs = torch.randint(values + 1, (samples, dim), generator=generator).double()
         yield inputs, torch.randint(count, (samples,), generator=generator)
     yield inputs[:2] + torch.tensor([[0.0], [20.0]]), torch.tensor([0, 1])
+    nearly = inputs[:1] + torch.tensor([[0.0], [1e-9]], dtype=torch.float64)
+    yield nearly, torch.tensor([0, 1])
 
 
 EXERCISES = (

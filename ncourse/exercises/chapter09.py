@@ -280,6 +280,7 @@ def _buffers(generator):
         # Up, down and up again: the first crossing counts.
         dips = [0.1, 0.6 + uniform(generator, 0, 0.1), 0.4, 0.9]
         yield sizes[:1] + [sizes[0] * (3 + i) for i in range(3)], dips, 0.5
+    yield [10, 30, 50], [0.2, 0.8, uniform(generator, 0.3, 0.5)], 0.6  # reached, and lost again
     # A long dip, which a search by halves would step into.
     rise = sorted(uniform(generator, 0.1, 0.45) for _ in range(5))
     dip = sorted(uniform(generator, 0.2, 0.45) for _ in range(17))

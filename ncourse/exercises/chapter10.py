@@ -63,6 +63,8 @@ def _spreads(generator):
         yield train, [1.01 * factor * train[0], *below[1:]], factor
         yield train, [*below[:-1], 30 * factor * train[-1]], factor
     yield [0.25, 0.5], [0.25, 0.4], 1.0
+    yield [1.0, 0.5, 0.25], [1.2, 1.5, uniform(generator, 2, 3)], 2.5  # the largest ratio is later
+    yield [1.0, 0.5, 0.0], [1.2, 0.6, 0.1], 2.5  # a layer that has collapsed
 
 
 # 10.2 ---------------------------------------------------------------------------------------------
@@ -122,6 +124,9 @@ def _scores(generator):
             torch.randint(0, 11, (count,), generator=generator).double() / 10 + shift
             for count, shift in ((known, 0.0), (unknown, 0.0))
         )
+    score = uniform(generator, 0.2, 0.8)
+    near = score + torch.tensor([0.0, 1e-9, -1e-9], dtype=torch.float64)
+    yield near[:2], near[2:]
     tied = torch.full((3,), uniform(generator, 0, 1), dtype=torch.float64)
     yield tied, tied[:2]
     yield normal(generator, 6) + 1, normal(generator, 3)
