@@ -94,8 +94,8 @@ def _farthest(support, support_labels, queries):
 def _episodes(generator):
     for counts, dim in (((5, 5, 5, 5), 3), ((3, 9), 2), ((4, 1, 7), 6)):
         support, of_class = clouds(generator, counts, dim, spread=1.5, offset=2.0)
-        near = support[torch.randint(len(of_class), (25,), generator=generator)]
-        yield support, of_class, near + 2 * normal(generator, 25, dim)
+        near = support[torch.randint(len(of_class), (300,), generator=generator)]
+        yield support, of_class, near + 2 * normal(generator, 300, dim)
 
 
 # 10.3 ---------------------------------------------------------------------------------------------
