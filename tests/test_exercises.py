@@ -5,6 +5,7 @@ import importlib
 import inspect
 import pkgutil
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -144,3 +145,35 @@ def test_every_private_function_of_a_chapter_is_used_in_it(chapter):
             elsewhere = [ast.walk(node) for node in tree.body if node is not function]
             used = {node.id for nodes in elsewhere for node in nodes if isinstance(node, ast.Name)}
             assert function.name in used
+
+
+def test_none_in_some_cases_is_an_answer_and_no_missing_return():
+    def sometimes(source, weight_decay, step_size):
+        return None if weight_decay == 0 else find("6.3").reference(source, weight_decay, step_size)
+
+    said = check(find("6.3"), sometimes).message
+    assert "Is the `return` missing?" not in said
+    assert "you get None; it is inf" in said
+    never = check(find("6.3"), lambda source, weight_decay, step_size: print())
+    assert "Is the `return` missing?" in never.message
+
+
+def test_a_check_that_fails_says_that_it_is_ours():
+    """Whatever breaks on our side, the student is not blamed and nothing is raised."""
+
+    def broken(*_):
+        raise ZeroDivisionError("ours")
+
+    asked = find("1.1")
+    ours = [replace(asked, **{part: broken}) for part in ("agreement", "use", "cases")]
+    for one in [*ours, replace(asked, reference=lambda num_classes: 1 / 0)]:
+        for answer in (lambda num_classes: 0.5, lambda num_classes: print()):
+            feedback = check(one, answer)
+            assert feedback.state == "not yet"
+            assert "defect of the course" in feedback.message
+
+
+def test_numbers_that_print_alike_are_shown_in_full():
+    said = check(find("1.1"), lambda num_classes: -1.0001 / (num_classes - 1)).message
+    mine, right = re.search(r"you get (\S+); it is (\S+)\.$", said).groups()
+    assert mine != right

@@ -187,6 +187,8 @@ def _uneven_means(generator):
         means[0] *= 2
         yield (means,)
     yield (0.05 * means,)
+    # Dependent as they are: only the centred means have rank K - 1.
+    yield (torch.tensor([[1.0, 0, 0], [0, 1, 0], [1, 1, 0]], dtype=torch.float64),)
 
 
 # 2.5 ----------------------------------------------------------------------------------------------

@@ -118,6 +118,7 @@ def _errors(generator):
     yield ([0.0, tiny, 0.1],)
     yield ([*_falling(generator, 3), 0.0],)
     yield (_falling(generator, integer(generator, 3, 5)),)
+    yield ([0.5, 0.1, 0.3],)
     yield ([*_falling(generator, 2), tiny],)
 
 

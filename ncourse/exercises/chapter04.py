@@ -207,7 +207,9 @@ def _places(generator):
         of_class = labels(generator, counts)
         features = uniform(generator, 0.5, 2) * normal(generator, len(of_class), dim)
         yield features, of_class, normal(generator, len(counts), dim), uniform(generator, 0.01, 0.5)
-    yield 900 * features, of_class, normal(generator, len(counts), dim), 0.1  # e^z overflows
+    weight = normal(generator, len(counts), dim)
+    yield 900 * features, of_class, weight, 0.1  # e^z overflows
+    yield features, of_class.clamp(max=len(counts) - 2), weight, 0.1  # without the last class
 
 
 EXERCISES = (

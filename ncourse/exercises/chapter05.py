@@ -122,6 +122,8 @@ SAMPLES = (
     ([[1.0, 0.0], [2.0, 1.0]], [0, 1]),
     # One dimension: 1 on the class leaves -1/2 for the other, and no less.
     ([[1.0], [-0.5]], [0, 1]),
+    # On the other class nothing but 0 is possible.
+    ([[1.0, 0.0], [0.0, 1.0], [0.0, -1.0]], [0, 1, 1]),
     # So near zero that u is long.
     ([[-0.002, 0.001], [-0.002, 0.004], [0.002, 0.002]], [0, 0, 1]),
     # Class 0 can be fitted, <u, x> >= 1, and not be sent to one value.
@@ -347,6 +349,12 @@ FOUR_POINTS = (
     [[1.0, 0.5], [1.0, 2.0], [-1.0, 1.0], [-2.0, -1.0]],  # collapses
     [[1.0, 0.0], [2.0, 0.0], [-1.0, 1.0], [-2.0, -1.0]],  # separates
     [[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0]],  # neither
+    [
+        [-2.0, -1.0],
+        [-1.0, 0.0],
+        [0.0, -1.0],
+        [0.0, 1.0],
+    ],  # separates; least squares does not see it
     [[0.002, 0.0], [0.004, 0.0], [0.0, 0.0], [-0.002, 0.0]],  # separates, by a long u
     [[1.0, 0.0], [-1.0, 0.0], [0.0, -1.0], [0.0, -2.0]],  # neither: u >= 0 on the class, not > 0
 )

@@ -106,6 +106,7 @@ def _steps(generator):
     # A step so large that the weights change sign.
     large = uniform(generator, 2.0, 2.5)
     yield before + before.T, normal(generator, 3, 2), normal(generator, 4, 3), 0.7, large
+    yield before + before.T, normal(generator, 3, 3), normal(generator, 3, 3), 0.3, 0.8
 
 
 # 6.3 ----------------------------------------------------------------------------------------------
@@ -153,7 +154,7 @@ def _always_finite(source, weight_decay, step_size):
 def _sources(generator):
     for _ in range(3):
         yield uniform(generator, 0.5, 4), uniform(generator, 0.1, 0.5), uniform(generator, 0.5, 1.8)
-    yield uniform(generator, 0.5, 4), 1e-5, 0.1  # it takes a million steps to get there
+    yield uniform(generator, 0.5, 4), 1e-8, 0.1  # steps would take an age to get there
     yield uniform(generator, 0.5, 4), 0.0, uniform(generator, 0.5, 1.8)
 
 

@@ -142,6 +142,9 @@ def _networks(generator):
             uniform(generator, 2, 30),
             log_uniform(generator, 5e-3, 0.05),
         )
+    weight = normal(generator, len(counts), dim)
+    yield features, of_class.clamp(max=len(counts) - 2), weight, 3.0, 0.02  # without the last class
+    yield features, of_class, 400 * weight, 3.0, 1e-5  # e^z overflows
 
 
 # 8.4 ----------------------------------------------------------------------------------------------
@@ -188,6 +191,7 @@ def _series(generator):
         gaps = [depth**-slope * log_uniform(generator, 0.6, 1.5) for depth in depths]
         yield depths, gaps, depths[-1] * integer(generator, 2, 6)
     yield depths, gaps, depths[1]
+    yield [1, 2, 4], [1.0, 0.2, uniform(generator, 0.4, 0.6)], 8  # the gaps are not in order
     order = torch.randperm(len(depths), generator=generator).tolist()
     yield [depths[i] for i in order], [gaps[i] for i in order], 2 * max(depths)
 

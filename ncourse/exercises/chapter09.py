@@ -84,6 +84,8 @@ def _loss_and_gradients(answer, arguments):
 def _holds_directions(value, wanted, arguments):
     loss, toward_features, toward_old = value
     if toward_old.abs().max() > 0:
+        if not toward_features.abs().max() > 0:
+            return "The gradient flows into the old features alone: you detached the other ones."
         return (
             "The gradient flows into the old features too. The old network is a record of what "
             "was: detach it."

@@ -65,6 +65,7 @@ def _spreads(generator):
     yield [0.25, 0.5], [0.25, 0.4], 1.0
     yield [1.0, 0.5, 0.25], [1.2, 1.5, uniform(generator, 2, 3)], 2.5  # the largest ratio is later
     yield [1.0, 0.5, 0.0], [1.2, 0.6, 0.1], 2.5  # a layer that has collapsed
+    yield [1.0, 0.5, 0.0], [1.2, 0.6, 0.0], 2.5  # on both sets: 0 >= 2.5 * 0
 
 
 # 10.2 ---------------------------------------------------------------------------------------------

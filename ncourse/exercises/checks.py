@@ -155,7 +155,7 @@ def check(asked: Exercise, answer: Answer, *, seed: int = 0) -> Feedback:
         message = f"Keep the arguments as they were: ({', '.join(expected)})."
         return Feedback(asked.name, "not yet", message)
     try:
-        tried = [_try(asked, answer, case) for case in asked.drawn(seed)]
+        tried = [_try(asked, answer, case) for case in _drawn(asked, seed)]
         passed = sum(one.right for one in tried)
         if passed == len(tried):
             return Feedback(asked.name, "solved", asked.why, "", passed, passed)
@@ -167,8 +167,18 @@ def check(asked: Exercise, answer: Answer, *, seed: int = 0) -> Feedback:
         )
         return Feedback(asked.name, "not yet", message)
     first = next(one for one in tried if not one.right)
-    message = mistake or first.says or _difference(expected, first)
+    # None in some cases only is an answer, and no missing `return`.
+    answers = first.value is None and any(one.value is not None or one.right for one in tried)
+    says = "" if answers else first.says
+    message = mistake or says or _difference(expected, first)
     return Feedback(asked.name, "not yet", message, mistake, passed, len(tried))
+
+
+def _drawn(asked: Exercise, seed: int) -> list[tuple]:
+    try:
+        return asked.drawn(seed)
+    except Exception as error:
+        raise _Defect from error
 
 
 def _try(asked: Exercise, answer: Answer, arguments: tuple) -> _Tried:
@@ -182,9 +192,7 @@ def _try(asked: Exercise, answer: Answer, arguments: tuple) -> _Tried:
     try:
         fit = received(value, wanted)
     except Unfit as unfit:
-        # Where a value may be None, None is an answer and no missing `return`.
-        says = "" if value is None and _may_be_none(asked, arguments) else str(unfit)
-        return _Tried(arguments, wanted, value, False, says)
+        return _Tried(arguments, wanted, value, False, str(unfit))
     try:
         verdict = asked.agreement(fit, wanted, arguments)
     except Unfit as unfit:
@@ -193,10 +201,6 @@ def _try(asked: Exercise, answer: Answer, arguments: tuple) -> _Tried:
         raise _Defect from error
     says = verdict if isinstance(verdict, str) else ""
     return _Tried(arguments, wanted, value, verdict is True, says)
-
-
-def _may_be_none(asked: Exercise, arguments: tuple) -> bool:
-    return any(asked.use(asked.reference, copy.deepcopy(c)) is None for c in asked.drawn(0))
 
 
 def _outcome(asked: Exercise, answer: Answer, arguments: tuple) -> Any:
@@ -256,9 +260,15 @@ def _difference(names: Sequence[str], one: _Tried) -> str:
         )
     value = received(value, wanted) if value is not None else None
     if isinstance(wanted, torch.Tensor) and isinstance(value, torch.Tensor) and wanted.numel() > 8:
+        if not wanted.is_floating_point():
+            wrong = int((value != wanted).sum())
+            return f"For {case} {wrong} of your {wanted.numel()} values are wrong."
         off = (value - wanted.double()).abs().max().item()
         return f"For {case} your result is off by up to {off:.3g}."
-    return f"For {case} you get {shown(value)}; it is {shown(wanted)}."
+    mine, right = shown(value), shown(wanted)
+    if mine == right:  # they differ behind the digits that are shown
+        mine, right = repr(value), repr(wanted)
+    return f"For {case} you get {mine}; it is {right}."
 
 
 def _exceptional(wanted: Any) -> bool:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from assignment_cells import run_cells
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from ncourse.course import assignments, feedback, gradebook, grading
@@ -89,13 +90,7 @@ def test_an_assignment_has_texts_points_and_stubs() -> None:
 def test_an_assignment_is_made_for_every_chapter_and_its_cells_run() -> None:
     for chapter in BOOK.with_drafts:
         notebook = assignments.assignment(BOOK, chapter, solutions=False)
-        namespace: dict[str, object] = {}
-        try:
-            for cell in notebook.cells:
-                if cell.cell_type == "code":
-                    exec(cell.source, namespace)
-        finally:
-            graded(False)
+        run_cells(notebook)
         assert len(assignments.set_by(notebook.metadata)) >= 3
         assert "hint" not in "\n".join(c.source for c in notebook.cells if c.cell_type == "code")
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from assignment_cells import run_cells
 from nbformat.v4 import new_code_cell
 from typer.testing import CliRunner
 
@@ -18,7 +19,6 @@ from ncourse.course import nbgrader
 from ncourse.course.assignments import AssignmentError
 from ncourse.course.cli import app
 from ncourse.course.manifest import load
-from ncourse.exercises import graded
 
 BOOK = load(Path(__file__).parents[2] / "book.toml")
 THREE = BOOK.chapter(3)
@@ -50,13 +50,7 @@ def test_the_teachers_version_of_every_chapter_runs(chapter) -> None:  # type: i
     notebook = nbgrader.source(BOOK, chapter, seeds=[5])
     if chapter.number:
         assert len(nbgrader.questions(BOOK, chapter)) >= 3
-    namespace: dict[str, object] = {}
-    try:
-        for cell in notebook.cells:
-            if cell.cell_type == "code":
-                exec(cell.source, namespace)
-    finally:
-        graded(False)
+    run_cells(notebook)
 
 
 def test_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -74,7 +74,6 @@ THE_SAME: dict[str, dict[str, str]] = {
         r"without dtype$": "float32 ones and zeros are exact",
     },
     "4.5": {
-        r"one_hot\(.*: without argument 1$": "all classes have samples",
         r"labels: features$": "as many rows",
     },
     "5.1": {r">= 1: Gt$": "the formula gives 1/2 there"},

@@ -275,8 +275,8 @@ def one_pass_after_a_shift(features, labels):
 
 
 @answers("2.4")
-def without_centring(class_means):
-    return 3 * torch.linalg.pinv(class_means).T
+def any_positive_multiple(class_means):
+    return 3 * torch.linalg.pinv(class_means.T - class_means.T.mean(1, keepdim=True))
 
 
 @answers("2.4")

@@ -50,6 +50,13 @@ def test_collapse_curves_draw_every_run_and_mark_control_and_terminal_phase():
     assert [text.get_text() for text in legend.get_texts()] == ["with", "without"]
 
 
+def test_matrix_and_points_draw_what_they_are_given():
+    figure = plots.matrix(np.array([[1.0, -0.5], [-0.5, 1.0]]))
+    assert [text.get_text() for text in figure.axes[0].texts] == ["1.00", "−0.50", "−0.50", "1.00"]
+    figure = plots.points([np.zeros((3, 2)), np.ones((4, 2))], names=["a", "b"], limit=2)
+    assert [len(c.get_offsets()) for c in figure.axes[0].collections] == [3, 4]
+
+
 def test_label_lines_keeps_names_apart():
     _, panel = plots.axes()
     for height in (1.0, 1.01, 3.0):
