@@ -165,12 +165,19 @@ def test_a_check_that_fails_says_that_it_is_ours():
         raise ZeroDivisionError("ours")
 
     asked = find("1.1")
-    ours = [replace(asked, **{part: broken}) for part in ("agreement", "use", "cases")]
-    for one in [*ours, replace(asked, reference=lambda num_classes: 1 / 0)]:
-        for answer in (lambda num_classes: 0.5, lambda num_classes: print()):
-            feedback = check(one, answer)
-            assert feedback.state == "not yet"
-            assert "defect of the course" in feedback.message
+    ours = [replace(asked, **{part: broken}) for part in ("use", "cases")]
+    ours.append(replace(asked, reference=lambda num_classes: 1 / 0))
+    tried = [(one, answer) for one in ours for answer in (lambda num_classes: 0.5, nothing)]
+    # What returns nothing never comes to be compared.
+    tried.append((replace(asked, agreement=broken), lambda num_classes: 0.5))
+    for one, answer in tried:
+        feedback = check(one, answer)
+        assert feedback.state == "not yet"
+        assert "defect of the course" in feedback.message
+
+
+def nothing(num_classes):
+    print(num_classes)
 
 
 def test_numbers_that_print_alike_are_shown_in_full():
