@@ -326,7 +326,9 @@ CLAIMS: dict[str, Callable[[Numbers, Numbers], dict[str, bool]]] = {
     "minority-collapse": lambda run, control: {
         "one direction": run["smallest_angle"] <= 30,
         "not told apart": run["train_error"] > 0,
+        "new images confused": run["test_error"] >= 0.3,
         "control: apart": control["smallest_angle"] >= 60,
+        "control: new images told apart": control["test_error"] <= 0.15,
     },
     "no-room": lambda run, control: {
         "collapsed": run["nc1"] <= 0.1,

@@ -18,8 +18,8 @@ const PRESETS = {
   },
   "minority-collapse": {
     name: "Minority collapse",
-    says: "On the left, classes 2 and 3 have two images each against 96. Their means end up " +
-      "in nearly the same direction: the network confuses them.",
+    says: "On the left, classes 2 and 3 have two images each against 96. Their means draw " +
+      "together, in most runs until they point nearly the same way, and their new images are confused.",
     settings: {
       classes: 4, features: 3, samples: 96, batch: 32, imbalance: 48,
       weight_decay: 0.02, learning_rate: 0.01, epochs: 150,
@@ -28,8 +28,8 @@ const PRESETS = {
   },
   "no-room": {
     name: "No room",
-    says: "Four classes need three dimensions for a simplex. In a plane they collapse too, but to a " +
-      "square: the angles stay uneven.",
+    says: "Four classes need three dimensions for a simplex. In a plane they draw together at " +
+      "the corners of a square: the angles stay uneven.",
     settings: {
       classes: 4, features: 2, depth: 1, samples: 96, batch: 32, learning_rate: 0.02, epochs: 300,
     },
