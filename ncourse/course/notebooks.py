@@ -12,7 +12,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ncourse.figures.live import LIVE, script, to_html
+from ncourse.figures.live import LIVE, is_figure, script, to_html
 from ncourse.files import write_whole
 
 if TYPE_CHECKING:
@@ -156,8 +156,8 @@ def _clean_output(output: NotebookNode) -> NotebookNode | None:
         if "text/html" not in output.data:
             return None
         del output.data[WIDGET_VIEW]
-    if LIVE in output.get("data", {}):
-        output.data.pop("text/html", None)  # its script is for a running notebook; arrays stay
+    if is_figure(output):
+        output.data.pop("text/html", None)  # for a running notebook; what it is made of stays
     return output
 
 
@@ -170,19 +170,19 @@ def with_outputs(notebook: NotebookNode, executed: NotebookNode) -> NotebookNode
     return notebook
 
 
-def with_live_html(notebook: NotebookNode) -> NotebookNode:
-    """A copy of the notebook in which live figures are HTML, each module once, for a page."""
+def with_figures_as_html(notebook: NotebookNode) -> NotebookNode:
+    """A copy of the notebook in which figures are HTML, each live module once, for a page."""
     notebook = copy.deepcopy(notebook)
     modules: set[str] = set()
     for cell in code_cells(notebook):
         for output in cell.outputs:
-            if LIVE not in output.get("data", {}):
+            if not is_figure(output):
                 continue
             page = to_html(output.data, output.metadata)
-            module = output.data[LIVE]["module"]
-            if module not in modules:
+            module = output.data.get(LIVE, {}).get("module")
+            if module and module not in modules:
                 page += f'<script type="module">{script(module)}</script>'
-            modules.add(module)
+                modules.add(module)
             output.data = type(output.data)({"text/html": page})
     return notebook
 

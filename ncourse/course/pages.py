@@ -208,7 +208,7 @@ def _curves(folder: Path, name: str, table: str, alt: str) -> str:
         controls=["no weight decay"],
         terminal=History(tables[table]).terminal_epoch,
     )
-    return str(Picture(png(figure), alt)._repr_mimebundle_()["text/html"])
+    return Picture(png(figure), alt).html()
 
 
 # --- the playground -----------------------------------------------------------------------------

@@ -22,7 +22,7 @@ from rich.console import Console
 from ncourse.course import PACKAGE
 from ncourse.course.execution import execute, stored
 from ncourse.course.manifest import Book, with_generated
-from ncourse.course.notebooks import WIDGET_VIEW, with_live_html, write
+from ncourse.course.notebooks import WIDGET_VIEW, with_figures_as_html, write
 from ncourse.course.pages import (
     BACK_MATTER,
     api_pages,
@@ -232,7 +232,7 @@ def _write_source(
     shutil.copytree(book.folder, source, ignore=ignored)
     for chapter, notebook in zip(book.chapters, notebooks, strict=True):
         with_anchors(chapter, notebook)
-        shown = with_live_html(with_solutions(notebook) if solutions else notebook)
+        shown = with_figures_as_html(with_solutions(notebook) if solutions else notebook)
         write(shown, source / chapter.file)
     pages = {
         "claims": claims_page(book, notebooks),

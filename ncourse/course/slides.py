@@ -24,7 +24,7 @@ from pygments.formatters import HtmlFormatter
 from pygments.lexers import PythonLexer
 
 from ncourse.course.manifest import Book, Chapter
-from ncourse.figures.live import LIVE, script, to_html
+from ncourse.figures.live import is_figure, script, to_html
 
 __all__ = ["Slide", "deck", "slides"]
 
@@ -332,7 +332,7 @@ def _code_blocks(cell: NotebookNode) -> Iterator[_Block]:
     """What a code cell shows: its figure or claims; else its source, and what it printed."""
     shown = [
         to_html(output.data, output.metadata)
-        if LIVE in output.get("data", {})
+        if is_figure(output)
         else output.get("data", {}).get("text/html", "")
         for output in cell.outputs
     ]

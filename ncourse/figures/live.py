@@ -10,10 +10,11 @@ import html
 import json
 import re
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-__all__ = ["LIVE", "Live", "pack", "script", "to_html"]
+__all__ = ["LIVE", "Live", "is_figure", "pack", "script", "to_html"]
 
 LIVE = "application/vnd.ncourse.live+json"
 """The mime type of a live figure's arrays: {"module": name, "data": what its module takes}.
@@ -98,24 +99,34 @@ def pack(values: Any, *, bits: int = 16) -> dict[str, Any]:
 
 
 def to_html(bundle: dict[str, Any], metadata: dict[str, Any]) -> str:
-    """HTML of a stored live figure: its picture, which the module of `script` makes live.
+    """HTML of a stored figure: its picture, and if it is live what the module of `script` takes.
 
     Args:
-        bundle: the output's data.
-        metadata: the output's metadata.
+        bundle: the output's data, with "image/png".
+        metadata: the output's metadata; of "image/png" the alt text and the width in CSS pixels.
     """
-    made = bundle[LIVE]
     picture = "".join(bundle["image/png"]).strip()
-    details = metadata.get("image/png", {})
+    details = metadata["image/png"]
+    image = (
+        f'<img class="nc-figure" src="data:image/png;base64,{picture}" '
+        f'alt="{html.escape(details["alt"])}" width="{details["width"]}" '
+        'style="max-width:100%;background:#fff">'
+    )
+    if LIVE not in bundle:
+        return image
+    made = bundle[LIVE]
     # "</" would end the script in which the JSON stands; in JSON "<\/" is the same text.
     text = made["data"].replace("</", "<\\/")
     key = uuid.uuid5(uuid.NAMESPACE_OID, text).hex[:12]
     return (
-        f'<nc-{made["module"]} id="nc-{key}">'
-        f'<img src="data:image/png;base64,{picture}" alt="{html.escape(details.get("alt", ""))}" '
-        f'width="{details.get("width", 500)}" style="max-width:100%;background:#fff">'
+        f'<nc-{made["module"]} id="nc-{key}">{image}'
         f'<script type="application/json">{text}</script></nc-{made["module"]}>'
     )
+
+
+def is_figure(output: Mapping[str, Any]) -> bool:
+    """Whether a notebook's output is a figure of this course, still or live."""
+    return "alt" in output.get("metadata", {}).get("image/png", {})
 
 
 def script(module: str) -> str:

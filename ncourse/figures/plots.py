@@ -1,7 +1,6 @@
 """The course's figures: one palette, a marker beside each colour, an alt text for each picture."""
 
 import base64
-import html
 import io
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,8 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image
+
+from ncourse.figures.live import to_html
 
 __all__ = [
     "COLOURS",
@@ -100,13 +101,19 @@ class Picture:
     data: bytes
     alt: str
 
-    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
-        encoded = base64.b64encode(self.data).decode()
-        return {
-            "text/plain": self.alt,
-            "text/html": f'<img class="nc-figure" src="data:image/png;base64,{encoded}" '
-            f'alt="{html.escape(self.alt)}" style="max-width:100%;background:#fff">',
-        }
+    def html(self) -> str:
+        """The figure as a page holds it."""
+        return to_html(*self._stored())
+
+    def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The picture, and for a running notebook the HTML that gives it its alt text."""
+        bundle, metadata = self._stored()
+        return bundle | {"text/html": self.html()}, metadata
+
+    def _stored(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        width = int.from_bytes(self.data[16:20], "big") // 2
+        bundle = {"text/plain": self.alt, "image/png": base64.b64encode(self.data).decode()}
+        return bundle, {"image/png": {"alt": self.alt, "width": width}}
 
 
 def show(figure: Figure, alt: str) -> None:
@@ -126,12 +133,12 @@ def show(figure: Figure, alt: str) -> None:
     display(Picture(png(figure), alt))
 
 
-def png(figure: Figure, *, dpi: int = 144) -> bytes:
+def png(figure: Figure, *, dpi: int = 264) -> bytes:
     """The figure as a small PNG of its 96 most frequent colours; the figure is closed.
 
     Args:
         figure: what to draw.
-        dpi: pixels per inch.
+        dpi: pixels per inch; the usual figure then has twice the pixels of the page's column.
     """
     for text in figure.findobj(Text):
         text.set_color(_legible(text.get_color()))

@@ -1,5 +1,6 @@
 """Figures: what they promise in words, bytes and HTML."""
 
+import base64
 import io
 
 import matplotlib as mpl
@@ -9,6 +10,7 @@ import pytest
 from PIL import Image
 
 from ncourse.figures import plots
+from ncourse.figures.live import to_html
 
 RUN = {
     "epoch": [1, 2, 4],
@@ -79,8 +81,18 @@ def test_show_needs_alt_text_and_escapes_it():
     figure, _ = plots.axes()
     with pytest.raises(ValueError, match="alt is empty"):
         plots.show(figure, " ")
-    html = plots.Picture(b"x", 'a "quoted" <b>')._repr_mimebundle_()["text/html"]
+    html = plots.Picture(plots.png(figure), 'a "quoted" <b>').html()
     assert 'alt="a &quot;quoted&quot; &lt;b&gt;"' in html
+
+
+def test_a_figure_is_stored_as_a_picture_of_twice_its_size_with_its_alt_text():
+    figure, _ = plots.axes()
+    bundle, metadata = plots.Picture(plots.png(figure), "what it shows")._repr_mimebundle_()
+    picture = Image.open(io.BytesIO(base64.b64decode(bundle["image/png"])))
+    assert metadata["image/png"] == {"alt": "what it shows", "width": picture.width // 2}
+    assert bundle["text/plain"] == "what it shows"
+    del bundle["text/html"]  # as it is stored
+    assert 'alt="what it shows"' in to_html(bundle, metadata)
 
 
 def test_words_in_figures_are_legible_whatever_colour_they_were_given():
