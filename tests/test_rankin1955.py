@@ -92,8 +92,8 @@ def test_nearest_distance_of_a_simplex_is_zero():
 @pytest.mark.parametrize("seed", [3, 11])
 def test_crowding_finds_the_least_largest_cosine(seed):
     crowd = rankin1955.crowding(seed=seed, dim=3)
-    # Ends of axes for five and six; for eight, two squares turned by 45 degrees (Schütte and van der
-    # Waerden 1951).
+    # Ends of axes for five and six; for eight, two squares, one turned by 45 degrees (Schütte and
+    # van der Waerden 1951).
     known = {2: -1.0, 3: -0.5, 4: -1 / 3, 5: 0.0, 6: 0.0, 8: (2 * 2**0.5 - 1) / 7}
     for row in crowd.rows():
         if row["classes"] in known:

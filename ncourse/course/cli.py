@@ -31,9 +31,7 @@ if TYPE_CHECKING:
     from ncourse.course.assignments import Task
 
 app = typer.Typer(
-    help="The neural collapse course: read it, build it, test it.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 console = Console()
@@ -44,6 +42,23 @@ def _fail(message: str) -> typer.Exit:
     """Print an error; the caller raises what is returned."""
     errors.print(Text("error: ", style="bold red") + Text.from_ansi(message), soft_wrap=True)
     return typer.Exit(1)
+
+
+def _version(wanted: bool) -> bool:
+    if wanted:
+        console.print(f"ncourse {importlib.metadata.version('ncourse')}", highlight=False)
+        raise typer.Exit
+    return wanted
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    """The neural collapse course: read it, build it, test it."""
 
 
 def _book() -> Book:
@@ -98,21 +113,41 @@ def list_chapters() -> None:
 
 @app.command()
 def lab(
+    chapter: Annotated[
+        int, typer.Argument(metavar="[NN]", help="The chapter to open.", show_default=False)
+    ] = 0,
     fresh: Annotated[
         int | None,
         typer.Option(metavar="NN", help="Lay today's notebook of chapter NN beside your own."),
     ] = None,
+    port: Annotated[int | None, typer.Option(help="Of the server, if 8888 will not do.")] = None,
+    no_browser: Annotated[
+        bool, typer.Option("--no-browser", help="Print the address and open nothing.")
+    ] = False,
 ) -> None:
     """Open JupyterLab on your own copy of the course, `my-course/`, which updates leave alone."""
-    from ncourse.course.sync import working_copy
+    from ncourse.course.working_copy import SETTINGS, working_copy
 
     book = _book()
-    chapter = _chapters(book, [fresh])[0] if fresh is not None else None
-    folder = working_copy(book, chapter)
-    command = [sys.executable, "-m", "jupyterlab"]
+    first = book.chapters[0].number if chapter == 0 else chapter  # a course may begin with 1
+    shown = _chapters(book, [first])[0]
+    laid = _chapters(book, [fresh])[0] if fresh is not None else None
+    copy = working_copy(book, laid)
+    for note in copy.notes:
+        console.print(note, highlight=False, markup=False, soft_wrap=True)
+    opened = copy.laid or shown.file
+    console.print(f"Opening {opened} in {copy.folder}. Stop with Ctrl-C, twice.", highlight=False)
+    command = [sys.executable, "-m", "jupyterlab", f"--LabApp.default_url=/lab/tree/{opened}"]
+    command.append(f"--LabApp.app_settings_dir={copy.folder / SETTINGS}")
+    command += [] if port is None else [f"--ServerApp.port={port}", "--ServerApp.port_retries=0"]
+    command += ["--no-browser"] if no_browser else []
     if hasattr(os, "geteuid") and os.geteuid() == 0:  # containers; Jupyter refuses root otherwise
         command.append("--allow-root")
-    raise typer.Exit(subprocess.run(command, cwd=folder).returncode)
+    os.chdir(copy.folder)
+    if os.name == "nt":  # where a process cannot become another one
+        raise typer.Exit(subprocess.run(command).returncode)
+    sys.stdout.flush()
+    os.execv(command[0], command)  # whoever stops this command then stops JupyterLab
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""What is made from the manifest and stays in line with it, and the reader's own copy of it all."""
+"""What is made from the manifest, and stays in line with it."""
 
 import json
 from pathlib import Path
@@ -17,7 +17,7 @@ from ncourse.course.manifest import (
 from ncourse.course.notebooks import code_cells, read, write
 from ncourse.course.quizzes import in_order
 from ncourse.course.references import with_references
-from ncourse.files import copy_whole, write_whole
+from ncourse.files import write_whole
 
 
 def sync(book: Book) -> list[Path]:
@@ -65,33 +65,3 @@ def bring_in_line(book: Book, chapter: Chapter, notebook: NotebookNode) -> None:
             cell.source = in_order(with_references(text, book.references, chapter.file))
     for cell in code_cells(notebook)[:1]:
         cell.source = with_colab_lines(book, cell.source)
-
-
-def working_copy(book: Book, fresh: Chapter | None = None) -> Path:
-    """The reader's own copy of the notebooks, in `my-course/`; a notebook in it is never replaced.
-
-    What they read and link to (recordings, pictures, pages) is brought up to date. Drafts are left
-    out. `fresh` lays
-    today's notebook of one chapter beside the reader's, as `NN-slug.fresh.ipynb`.
-    """
-    folder = book.root / "my-course"
-    folder.mkdir(exist_ok=True)
-    for name in ("recorded", "assets"):
-        for path in (book.folder / name).rglob("*"):
-            if path.is_file() and path.suffix != ".py":
-                target = folder / path.relative_to(book.folder)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                copy_whole(path, target)
-    for page in book.folder.glob("*.md"):
-        copy_whole(page, folder / page.name)
-    for chapter in book.chapters:
-        if not (folder / chapter.file).exists():
-            copy_whole(book.path(chapter), folder / chapter.file)
-    if fresh is not None:
-        target = folder / f"{fresh.stem}.fresh.ipynb"
-        count = 2
-        while target.exists():
-            target = folder / f"{fresh.stem}.fresh-{count}.ipynb"
-            count += 1
-        copy_whole(book.path(fresh), target)
-    return folder

@@ -11,6 +11,7 @@ course's own, with proofs in chapter 1.
 
 import math
 from collections.abc import Mapping
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -275,7 +276,7 @@ def claims(tables: Mapping[str, Table]) -> tuple[Claim, ...]:
     crowd = tables["crowding"].rows()
     beyond = min(row["largest"] for row in crowd if row["bound"] == 0)
     within = max(row["largest"] for row in crowd if row["bound"] < 0)
-    rise = min(b["largest"] - a["largest"] for a, b in zip(crowd, crowd[1:], strict=False))
+    rise = min(b["largest"] - a["largest"] for a, b in pairwise(crowd))
     above_least = max(row["repelled"] - row["largest"] for row in crowd)
     near = tables["nearest"].last
     grown = tables["growth"]

@@ -1,5 +1,6 @@
 """The `ncourse` command."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -132,21 +133,42 @@ def test_sync_fails_once_after_a_change(run: Callable[..., Result], course: Path
 def test_lab_opens_the_working_copy(
     run: Callable[..., Result],
     course: Path,
-    commands: list[tuple[list[str], dict[str, Any]]],
     monkeypatch: pytest.MonkeyPatch,
     user: int,
     options: list[str],
 ) -> None:
+    commands: list[list[str]] = []
     monkeypatch.setattr(cli.os, "geteuid", lambda: user, raising=False)
-    assert run("lab").exit_code == 0
-    assert run("lab", "--fresh", "02").exit_code == 0
-    command = [sys.executable, "-m", "jupyterlab", *options]
-    assert commands == [(command, {"cwd": course / "my-course"})] * 2
+    monkeypatch.setattr(cli.os, "execv", lambda _, command: commands.append(command))
+    monkeypatch.chdir(course)  # the command changes into the copy
+    settings = f"--LabApp.app_settings_dir={course / 'my-course' / '.jupyterlab'}"
+    for asked, opened, more in (
+        ([], "01-one.ipynb", []),
+        (["2"], "02-two.ipynb", []),
+        (
+            ["--fresh", "02", "--port", "9000", "--no-browser"],
+            "02-two.fresh.ipynb",
+            ["--ServerApp.port=9000", "--ServerApp.port_retries=0", "--no-browser"],
+        ),
+    ):
+        result = run("lab", *asked)
+        assert result.exit_code == 0
+        assert f"Opening {opened} in" in result.stdout
+        first = [sys.executable, "-m", "jupyterlab", f"--LabApp.default_url=/lab/tree/{opened}"]
+        assert commands.pop() == [*first, settings, *more, *options]
+        assert Path.cwd() == course / "my-course"
     names = {path.name for path in (course / "my-course").glob("*.ipynb")}
     assert names == {"01-one.ipynb", "02-two.ipynb", "02-two.fresh.ipynb"}
-    result = run("lab", "--fresh", "09")
-    assert result.exit_code == 1
-    assert "there is no chapter 9" in result.stderr
+    for wrong in (["9"], ["--fresh", "09"]):
+        result = run("lab", *wrong)
+        assert result.exit_code == 1
+        assert "there is no chapter 9" in result.stderr
+
+
+def test_the_version_is_told(run: Callable[..., Result]) -> None:
+    result = run("--version")
+    assert result.exit_code == 0
+    assert re.fullmatch(r"ncourse \d+\.\d+\.\d+\S*\n", result.stdout)
 
 
 def test_test_runs_every_stage_and_fails_if_one_does(

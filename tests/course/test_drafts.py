@@ -8,7 +8,8 @@ from typer.testing import CliRunner
 from ncourse.course import cli, manifest, pages, site, teaching
 from ncourse.course.manifest import Book, load
 from ncourse.course.notebooks import read
-from ncourse.course.sync import sync, working_copy
+from ncourse.course.sync import sync
+from ncourse.course.working_copy import working_copy
 
 DRAFT = """
 [[parts]]
@@ -130,5 +131,5 @@ def test_sync_keeps_a_draft_in_line_and_nothing_else(draft: Path, save) -> None:
 def test_a_readers_copy_has_no_draft_unless_it_is_asked_for(draft: Path, save) -> None:
     save(draft, ["# h"])
     book = load(draft.parents[1] / "book.toml")
-    assert not (working_copy(book) / draft.name).exists()
-    assert (working_copy(book, fresh=book.chapter(3)) / "03-three.fresh.ipynb").exists()
+    assert not (working_copy(book).folder / draft.name).exists()
+    assert working_copy(book, fresh=book.chapter(3)).laid == "03-three.fresh.ipynb"

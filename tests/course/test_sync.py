@@ -1,11 +1,11 @@
-"""What is made from the manifest, and the reader's own copy."""
+"""What is made from the manifest."""
 
 from collections.abc import Callable
 from pathlib import Path
 
-from ncourse.course.manifest import Book, load
+from ncourse.course.manifest import load
 from ncourse.course.notebooks import read
-from ncourse.course.sync import sync, working_copy
+from ncourse.course.sync import sync
 
 Save = Callable[[Path, list[str]], None]
 
@@ -37,28 +37,3 @@ def test_sync_adds_a_missing_header_and_colab_lines(course: Path, save: Save) ->
     assert imports.source.startswith("# On Colab only")
     assert imports.source.endswith("\n\nimport os")
     assert sync(book) == []
-
-
-def test_a_working_copy_is_never_overwritten(book: Book) -> None:
-    (book.folder / "notation.md").write_text("# Notation")
-    (book.folder / "assets" / "make.py").write_text("")
-    recorded = book.folder / "recorded" / "01-seeds.json"
-    recorded.write_text("[1]")
-    folder = working_copy(book)
-    assert (folder / "notation.md").is_file()
-    assert (folder / "assets" / "map.svg").is_file()
-    assert not (folder / "assets" / "make.py").exists()
-    mine = folder / "01-one.ipynb"
-    assert mine.read_bytes() == book.path(book.chapters[0]).read_bytes()
-    mine.write_text("my answers")
-    recorded.write_text("[2]")
-    for expected in ("01-one.fresh.ipynb", "01-one.fresh-2.ipynb", "01-one.fresh-3.ipynb"):
-        working_copy(book, fresh=book.chapters[0])
-        assert (folder / expected).read_bytes() == book.path(book.chapters[0]).read_bytes()
-        (folder / expected).write_text(expected)
-    assert mine.read_text() == "my answers"
-    assert (folder / "01-one.fresh.ipynb").read_text() == "01-one.fresh.ipynb"
-    assert (folder / "recorded" / "01-seeds.json").read_text() == "[2]"
-    (folder / "02-two.ipynb").unlink()
-    working_copy(book)
-    assert (folder / "02-two.ipynb").exists()
