@@ -39,6 +39,9 @@ from ncourse.course.sphinx_extension import MATHS_CLASS
 from ncourse.course.teaching import pages as teaching_pages
 from ncourse.files import write_whole
 
+OWN_FILES = ("site.css", "site.js")
+"""Of the assets, those that each page of the site loads."""
+
 
 class SiteError(Exception):
     """The site could not be built without warnings; the message is Sphinx's."""
@@ -249,10 +252,10 @@ def _write_source(
         pages[path.stem] = with_playground(with_recordings(book.folder / "recorded", text))
     for name, text in pages.items():
         (source / f"{name}.md").write_text(text, encoding="utf-8")
-    style = book.folder / "assets" / "site.css"
-    if style.is_file():
-        (source / "_static").mkdir()
-        shutil.copyfile(style, source / "_static" / "site.css")
+    (source / "_static").mkdir()
+    for name in OWN_FILES:
+        if (book.folder / "assets" / name).is_file():
+            shutil.copyfile(book.folder / "assets" / name, source / "_static" / name)
     # JSON is YAML, so no YAML library is needed.
     (source / "_config.yml").write_text(json.dumps(configuration(book), indent=1))
     (source / "_toc.yml").write_text(json.dumps(navigation(book, pages), indent=1))
@@ -309,6 +312,7 @@ def configuration(book: Book) -> dict[str, Any]:
                 "mathjax3_config": {"tex": {"inlineMath": [["$", "$"], ["\\(", "\\)"]]}},
                 "myst_mathjax_classes": f"{MATHS_CLASS}|mathjax_process|math|text_html",
                 "html_last_updated_fmt": None,
+                "html_js_files": ["site.js"] if (book.folder / "assets/site.js").is_file() else [],
                 "html_domain_indices": False,  # a list of modules; the page `api` is one
                 "html_theme_options": {
                     # One search box, in the sidebar.

@@ -368,6 +368,76 @@ def test_dark_mode_can_be_chosen_and_is_remembered(visit: Visit, server: str) ->
     assert visit.faults == []
 
 
+CHAPTERS = [chapter.stem for chapter in load(REPOSITORY / "book.toml").chapters]
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_a_prediction_is_kept_and_met_again(visit: Visit, server: str, chapter: str) -> None:
+    page = _open(visit, f"{server}/{chapter}.html")
+    answer = page.locator(".nc-predicted")
+    assert answer.count() == 1
+    assert answer.inner_text() == ""
+    guesses = page.locator("#predict-first .nc-guess")
+    assert guesses.count() >= 3
+    for number in (0, 1):  # who changes their mind keeps the second
+        guesses.nth(number).click()
+        assert [one.get_attribute("aria-pressed") for one in guesses.all()] == [
+            "true" if k == number else "false" for k in range(guesses.count())
+        ]
+    said = guesses.nth(1).inner_text()
+    _open(visit, f"{server}/{chapter}.html")
+    assert guesses.nth(1).get_attribute("aria-pressed") == "true"
+    assert answer.inner_text() == f"You predicted: “{said}”"
+    assert visit.faults == []
+
+
+def test_first_answers_are_marked_counted_and_kept(visit: Visit, server: str) -> None:
+    page, address = visit.page, f"{server}/03-watching-collapse.html"
+    page.goto(address)
+    options = page.locator("section#quiz details")
+    score = page.locator("section#quiz .nc-score")
+    link = page.locator("nav.bd-links a", has_text="Watching collapse")
+    assert score.inner_text() == ""
+    assert link.locator(".nc-progress").count() == 0
+    right = page.evaluate(
+        """[...document.querySelectorAll("section#quiz details")].map(
+            one => one.textContent.includes("Correct."))"""
+    )
+    first, second = (right.index(True), right.index(True, right.index(True) + 1))
+    wrong = next(k for k in range(first + 1, len(right)) if not right[k] and k > second)
+    # The second question wrong at first, then right: the first answer counts.
+    options.nth(first).locator("summary").click()
+    assert options.nth(first).locator(".nc-verdict").inner_text().startswith("✓")
+    options.nth(wrong).locator("summary").click()
+    assert options.nth(wrong).locator(".nc-verdict").inner_text().startswith("✗")
+    options.nth(second).locator("summary").click()
+    page.wait_for_function("document.querySelectorAll('#quiz .nc-verdict').length === 3")
+    asked = re.search(r"(\d) of 2 right at the first try; (\d) questions", score.inner_text())
+    assert asked, score.inner_text()
+    assert re.search(r"2/\d+", link.inner_text())
+    page.reload()
+    assert asked[0] in score.inner_text()
+    assert options.nth(first).get_attribute("open") is not None
+    assert options.nth(wrong).get_attribute("open") is None or right[wrong] is False
+    page.goto(f"{server}/glossary.html")
+    assert re.search(r"2/\d+", link.inner_text())  # on other pages, too
+    page.goto(address)
+    page.get_by_role("button", name="Forget my answers").click()
+    page.wait_for_function("!document.querySelector('#quiz .nc-verdict')")
+    assert score.inner_text() == ""
+    assert link.locator(".nc-progress").count() == 0
+    assert visit.faults == []
+
+
+def test_without_scripts_nothing_of_it_is_there(browser: Browser, server: str) -> None:
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(f"{server}/03-watching-collapse.html")
+    assert page.locator(".nc-guess, .nc-score, .nc-progress, .nc-verdict").count() == 0
+    assert page.locator("#predict-first li").count() == 4
+    context.close()
+
+
 def test_each_chapter_can_be_copied_from_and_downloaded(visit: Visit, server: str) -> None:
     for chapter in load(REPOSITORY / "book.toml").chapters:
         page = _open(visit, f"{server}/{chapter.stem}.html")

@@ -1,0 +1,161 @@
+// What a reader chooses on the site, kept on their machine and nowhere else: predictions, first
+// answers to questions, and in the sidebar how much of a chapter's questions is answered.
+
+"use strict";
+
+(() => {
+  const PREFIX = "ncourse:";
+  const memory = new Map(); // where the browser keeps nothing
+  const kept = (key) => {
+    try { return localStorage.getItem(PREFIX + key); } catch { return memory.get(key) ?? null; }
+  };
+  const keep = (key, value) => {
+    try { localStorage.setItem(PREFIX + key, value); } catch { memory.set(key, value); }
+  };
+  const forget = (start) => {
+    for (const key of [...memory.keys()]) if (key.startsWith(start)) memory.delete(key);
+    try {
+      for (const key of Object.keys(localStorage))
+        if (key.startsWith(PREFIX + start)) localStorage.removeItem(key);
+    } catch { /* nothing was kept there */ }
+  };
+  const stem = (address) => address.split(/[?#]/)[0].split("/").pop().replace(/\.html$/, "");
+  const page = stem(location.pathname);
+  const make = (name, properties, ...inside) => {
+    const made = Object.assign(document.createElement(name), properties);
+    made.append(...inside);
+    return made;
+  };
+
+  // --- questions: options that stand together, one of which begins with "Correct" ------------------
+
+  const right = (option) => option.querySelector("summary ~ p, p")?.textContent.trim().startsWith("Correct") ?? false;
+
+  function findQuestions() {
+    const found = [], seen = new Set();
+    for (const first of document.querySelectorAll(".bd-article details")) {
+      if (seen.has(first)) continue;
+      const options = [];
+      for (let next = first; next?.tagName === "DETAILS"; next = next.nextElementSibling) {
+        options.push(next);
+        seen.add(next);
+      }
+      if (options.length < 2 || options.filter(right).length !== 1) continue;
+      const name = (first.previousElementSibling?.textContent ?? "").trim();
+      found.push({ options, key: `${page}:question:${name}`, score: null });
+    }
+    return found;
+  }
+
+  /** A tick or a cross on the option, in its colour and in words. */
+  function mark(option) {
+    if (option.querySelector("summary .nc-verdict")) return;
+    const correct = right(option);
+    option.classList.add(correct ? "nc-right" : "nc-wrong");
+    option.querySelector("summary").prepend(
+      make("span", { className: "nc-verdict" }, make("span", { ariaHidden: "true" }, correct ? "✓ " : "✗ "),
+        make("span", { className: "nc-words" }, correct ? "right: " : "not this: ")));
+  }
+
+  function tally(questions) {
+    const first = questions.map(({ key, options }) => {
+      const chosen = kept(key);
+      return chosen === null ? null : options.some((one) => right(one) && summary(one) === chosen);
+    });
+    return { of: first.length, answered: first.filter((one) => one !== null).length, right: first.filter(Boolean).length };
+  }
+
+  const summary = (option) => {
+    const copy = option.querySelector("summary").cloneNode(true);
+    copy.querySelector(".nc-verdict")?.remove();
+    return copy.textContent.trim();
+  };
+
+  function mountQuestions(questions) {
+    if (!questions.length) return;
+    const groups = new Map(); // heading's section -> its questions, and where the score is said
+    for (const question of questions) {
+      const section = question.options[0].closest("section");
+      if (!groups.has(section)) groups.set(section, { questions: [], line: make("p", { className: "nc-score", role: "status" }) });
+      groups.get(section).questions.push(question);
+    }
+    const say = () => {
+      for (const { questions: some, line } of groups.values()) {
+        const { of, answered, right: good } = tally(some);
+        line.textContent = !answered ? "" : of === 1
+          ? (good ? "Right at the first try." : "Not at the first try.")
+          : `${good} of ${answered} right at the first try; ${of} questions. `;
+        if (answered && of > 1) line.append(make("button", {
+          type: "button", textContent: "Forget my answers",
+          onclick: () => { some.forEach(({ key }) => forget(key)); count(questions); location.reload(); },
+        }));
+      }
+      count(questions);
+    };
+    for (const question of questions) {
+      for (const option of question.options) {
+        if (kept(question.key) === summary(option)) { mark(option); option.open = true; }
+        option.addEventListener("toggle", () => {
+          if (!option.open || option.querySelector(".nc-verdict")) return;
+          if (kept(question.key) === null) keep(question.key, summary(option));
+          mark(option);
+          say();
+        });
+      }
+    }
+    for (const { questions: some, line } of groups.values()) some.at(-1).options.at(-1).after(line);
+    say();
+  }
+
+  // --- how far one is, beside each chapter in the sidebar ------------------------------------------
+
+  function count(questions) {
+    const { of, answered } = tally(questions);
+    keep(`${page}:count`, `${answered} of ${of}`);
+    showProgress();
+  }
+
+  function showProgress() {
+    for (const link of document.querySelectorAll("nav.bd-links a.reference.internal")) {
+      link.querySelector(".nc-progress")?.remove();
+      const target = stem(link.getAttribute("href"));
+      const done = kept(`${target === "" ? page : target}:count`);
+      const [answered, of] = (done ?? "0 of 0").split(" of ");
+      if (answered === "0") continue;
+      const whole = answered === of;
+      link.append(make("span", { className: "nc-progress", title: `${answered} of ${of} questions answered` },
+        make("span", { ariaHidden: "true" }, whole ? " ✓" : ` ${answered}/${of}`),
+        make("span", { className: "nc-words" }, `, ${answered} of ${of} questions answered`)));
+    }
+  }
+
+  // --- a prediction, and where its answer stands ---------------------------------------------------
+
+  function mountPrediction() {
+    const list = document.querySelector("section#predict-first > ul");
+    if (!list) return;
+    const key = `${page}:prediction`;
+    const answers = [...document.querySelectorAll(".nc-predicted")];
+    const buttons = [...list.children].map((item) => {
+      const button = make("button", { type: "button", className: "nc-guess" }, ...item.childNodes);
+      item.append(button);
+      button.onclick = () => { keep(key, button.textContent.trim()); show(); };
+      return button;
+    });
+    list.classList.add("nc-guesses");
+    list.setAttribute("aria-label", "Your prediction");
+    const note = make("p", { className: "nc-score", role: "status" });
+    list.after(note);
+    const show = () => {
+      const chosen = buttons.find((button) => button.textContent.trim() === kept(key));
+      for (const button of buttons) button.ariaPressed = String(button === chosen);
+      note.textContent = chosen ? "Kept on your machine. You will meet it again where the answer comes." : "";
+      for (const place of answers) place.textContent = chosen ? `You predicted: “${chosen.textContent.trim()}”` : "";
+    };
+    show();
+  }
+
+  const start = () => { mountPrediction(); showProgress(); mountQuestions(findQuestions()); };
+  if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", start);
+  else start();
+})();
