@@ -16,6 +16,7 @@ from nbformat import NotebookNode
 from ncourse.claims import CLAIM_MIME, Recording, numbers
 from ncourse.course import PACKAGE
 from ncourse.course.manifest import Book, Chapter
+from ncourse.figures.live import is_figure, to_html
 
 BACK_MATTER = (
     *("playground", "teaching", "claims", "notation", "glossary", "refresher"),
@@ -26,7 +27,7 @@ BACK_MATTER = (
 
 
 class ClaimsError(Exception):
-    """A chapter asserts less than the course promises; the message says which and what."""
+    """A chapter shows or asserts less than the course promises; the message says which and what."""
 
 
 # --- claims -------------------------------------------------------------------------------------
@@ -226,6 +227,56 @@ def with_playground(text: str) -> str:
 
     return _PLAYGROUND.sub(
         lambda found: f"`````{{raw}} html\n{fragment(hero=bool(found[1]))}\n`````", text
+    )
+
+
+# --- results ------------------------------------------------------------------------------------
+
+_RESULTS = re.compile(r"^<!-- results -->$(.*?)^<!-- /results -->$", re.MULTILINE | re.DOTALL)
+_RESULT = re.compile(r"- \[[^\]]*\]\(([^#)]+)#([^)]+)\): (.+)")
+
+
+def with_results(book: Book, notebooks: Sequence[NotebookNode], text: str) -> str:
+    """A page with its list of results as cards, each with the picture of the cell it links to.
+
+    The list stands between `<!-- results -->` and `<!-- /results -->`; an entry is
+    `- [title](file#cell): sentence`.
+
+    Raises:
+        ClaimsError: if an entry is of another form, or its cell has no figure.
+    """
+
+    def cards(found: re.Match[str]) -> str:
+        entries = [line for line in found[1].splitlines() if line.strip()]
+        made = [_card(book, notebooks, entry) for entry in entries]
+        inside = "\n".join(made)
+        return f'`````{{raw}} html\n<div class="nc-results">\n{inside}\n</div>\n`````'
+
+    return _RESULTS.sub(cards, text)
+
+
+def _card(book: Book, notebooks: Sequence[NotebookNode], entry: str) -> str:
+    found = _RESULT.fullmatch(entry.strip())
+    if not found:
+        raise ClaimsError(f"{entry!r} is no result; write - [title](file#cell): sentence")
+    file, cell, sentence = found.groups()
+    chapters = {
+        chapter.file: (chapter, notebook)
+        for chapter, notebook in zip(book.chapters, notebooks, strict=True)
+    }
+    if file not in chapters:
+        raise ClaimsError(f"there is no chapter {file}, of which a result is shown")
+    chapter, notebook = chapters[file]
+    outputs = [out for one in notebook.cells if one.get("id") == cell for out in one.outputs]
+    figures = [output for output in outputs if is_figure(output)]
+    if not figures:
+        raise ClaimsError(f"cell {cell} of {file} has no figure to show")
+    picture = to_html({"image/png": figures[0].data["image/png"]}, figures[0].metadata)
+    papers = ", ".join(paper.label for paper in chapter.papers)
+    return (
+        f'<a class="nc-result" href="{chapter.stem}.html">{picture}'
+        f"<strong>{html.escape(chapter.heading)}</strong><span>{html.escape(sentence)}</span>"
+        f"<small>{html.escape(papers)} · {chapter.minutes} minutes</small></a>"
     )
 
 

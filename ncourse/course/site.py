@@ -31,6 +31,7 @@ from ncourse.course.pages import (
     with_anchors,
     with_playground,
     with_recordings,
+    with_results,
 )
 from ncourse.course.slides import STYLE as SLIDES_STYLE
 from ncourse.course.slides import deck
@@ -249,6 +250,7 @@ def _write_source(
             pages[name] = (book.root / copied).read_text(encoding="utf-8")
     for path in source.glob("*.md"):
         text = with_generated(book, path.read_text(encoding="utf-8"))
+        text = with_results(book, notebooks, text)
         pages[path.stem] = with_playground(with_recordings(book.folder / "recorded", text))
     for name, text in pages.items():
         (source / f"{name}.md").write_text(text, encoding="utf-8")
@@ -304,7 +306,7 @@ def configuration(book: Book) -> dict[str, Any]:
                 "suppress_warnings": ["myst.domains", "mystnb.unknown_mime_type"],
                 # A slider brings both; the static page takes the HTML.
                 "nb_mime_priority_overrides": [["html", WIDGET_VIEW, None]],
-                "html_context": {"default_mode": "auto"},
+                "html_context": {"default_mode": "auto", "description": book.description},
                 # Excerpts are fetched, which a browser refuses on pages opened as files.
                 "html_show_search_summary": False,
                 # As in JupyterLab, $…$ is a formula in HTML too: in quiz options (the class is
@@ -315,6 +317,7 @@ def configuration(book: Book) -> dict[str, Any]:
                 "html_js_files": ["site.js"] if (book.folder / "assets/site.js").is_file() else [],
                 "html_domain_indices": False,  # a list of modules; the page `api` is one
                 "html_theme_options": {
+                    "logo": {"text": book.title},
                     # One search box, in the sidebar.
                     "navbar_persistent": [],
                     "navbar_start": [],

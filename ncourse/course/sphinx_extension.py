@@ -1,5 +1,6 @@
 """The Sphinx extension of the site: quiz options, docstrings, and no scripts from elsewhere."""
 
+import html
 import re
 from typing import Any
 
@@ -13,6 +14,54 @@ def mark_details(app: Any, doctree: Any) -> None:
     for node in doctree.findall(nodes.raw):
         text = node.astext().replace("<details>", f'<details class="{MATHS_CLASS}">')
         node.children = [nodes.Text(text)]
+
+
+def describe(app: Any, page: str, template: str, context: dict[str, Any], doctree: Any) -> None:
+    """Say in a page's head what it is about: to search engines, and where links are previewed.
+
+    That is the course's description for the first page, else the page's first sentences. Sphinx
+    calls this (`html-page-context`) before it writes a page.
+    """
+    from docutils import nodes
+
+    about = app.config.html_context["description"]
+    if page == app.config.root_doc:
+        context["docstitle"] = about.partition(":")[0].lower()
+    elif doctree is not None:
+        paragraphs = doctree.findall(nodes.paragraph)
+        words = [one.astext() for one in paragraphs if isinstance(one.parent, nodes.section)]
+        words = [text for text in words if len(text) > 60]
+        about = " ".join((words or [about])[0].split())
+    about = about if len(about) <= 200 else about[:200].rpartition(" ")[0] + " …"
+    title = html.escape(re.sub("<[^>]*>", "", context.get("title", "")))
+    context["metatags"] = (
+        context.get("metatags", "")
+        + f'<meta name="description" content="{html.escape(about)}">\n'
+        + f'<meta property="og:title" content="{title}">\n'
+        + f'<meta property="og:description" content="{html.escape(about)}">\n'
+        + '<meta property="og:type" content="article">\n'
+    )
+
+
+_SCRIPT = re.compile(r"<script.*?</script>", re.DOTALL)
+
+
+def without_idle_mathjax(
+    app: Any, page: str, template: str, context: dict[str, Any], doctree: Any
+) -> None:
+    """Leave MathJax, more than a megabyte, out of pages without a formula (`html-page-context`)."""
+    from docutils import nodes
+
+    if doctree is not None:
+        kinds = (nodes.math, nodes.math_block)
+        if any(True for kind in kinds for _ in doctree.findall(kind)):
+            return
+        shown = (_SCRIPT.sub("", one.astext()) for one in doctree.findall(nodes.raw))
+        if any("$" in text or "\\(" in text for text in shown):
+            return
+    context["script_files"] = [
+        one for one in context["script_files"] if "mathjax" not in str(one.filename).lower()
+    ]
 
 
 def setup(app: Any) -> dict[str, Any]:
@@ -31,6 +80,9 @@ def setup(app: Any) -> dict[str, Any]:
             listener for listener in listeners if listener.handler not in unwanted
         ]
     app.connect("doctree-read", mark_details)
+    app.connect("html-page-context", describe)
+    # After Sphinx's own listener (priority 500) has put it in.
+    app.connect("html-page-context", without_idle_mathjax, priority=900)
     app.connect("autodoc-process-docstring", docstring_to_rst, priority=100)
     app.connect("autodoc-process-signature", short_signature)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

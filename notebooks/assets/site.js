@@ -155,7 +155,28 @@
     show();
   }
 
+  // --- what is wider than the page scrolls, by the keyboard too, and shows that it goes on ---------
+
+  const WIDE = ".bd-article table, .bd-article div.math, .bd-article .highlight pre, .bd-article .output pre";
+
+  function markCut() {
+    for (const one of document.querySelectorAll(WIDE)) {
+      const cut = one.scrollWidth > one.clientWidth + 1;
+      one.classList.toggle("nc-cut", cut);
+      if (cut) one.tabIndex = 0;
+      else one.removeAttribute("tabindex");
+    }
+  }
+
+  function watchCut() {
+    markCut();
+    addEventListener("resize", markCut);
+    addEventListener("toggle", markCut, true); // what unfolds has a width only then
+    window.MathJax?.startup?.promise?.then(markCut);
+  }
+
   const start = () => { mountPrediction(); showProgress(); mountQuestions(findQuestions()); };
+  addEventListener("load", watchCut);
   if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", start);
   else start();
 })();

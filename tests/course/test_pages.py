@@ -239,6 +239,34 @@ def test_links_of_the_written_pages_lead_somewhere() -> None:
                 assert place in made or (NOTEBOOKS / place).is_file(), f"{path.name}: {target}"
 
 
+RESULTS = """# Front
+
+<!-- results -->
+- [Two](02-two.ipynb#{}): It is < 2.
+<!-- /results -->
+
+End."""
+
+
+def test_results_become_cards_with_the_picture_of_their_cell(book: Book) -> None:
+    one, two = notebook(), notebook()
+    cell = new_code_cell("plots.show(figure, 'a dot')", id="two-07")
+    figure = {"image/png": {"alt": "a dot", "width": 1}}
+    cell.outputs = [new_output("display_data", {"image/png": "c29tZSBwaXhlbHM="}, metadata=figure)]
+    two.cells.append(cell)
+    made = pages.with_results(book, [one, two], RESULTS.format("two-07"))
+    assert '<a class="nc-result" href="02-two.html">' in made
+    assert 'alt="a dot"' in made
+    assert "It is &lt; 2." in made
+    assert made.endswith("\n\nEnd.")
+    with pytest.raises(ClaimsError, match="cell two-08 of 02"):
+        pages.with_results(book, [one, two], RESULTS.format("two-08"))
+    with pytest.raises(ClaimsError, match="no chapter 03-three"):
+        pages.with_results(book, [one, two], RESULTS.replace("02-two", "03-three").format("x"))
+    with pytest.raises(ClaimsError, match="is no result; write - "):
+        pages.with_results(book, [one, two], RESULTS.replace("]: ", "] ").replace("#{}", ""))
+
+
 def test_the_playground_stands_in_place_of_its_mark() -> None:
     page = pages.with_playground(
         "# A\n\n<!-- playground hero -->\n\nWords of `<!-- playground -->`."

@@ -182,6 +182,7 @@ def test_page(visit: Visit, server: str, name: str, scheme: str) -> None:
         width = page.evaluate("document.documentElement.scrollWidth")
         assert width <= size["width"], f"the page is {width} px wide on {size['width']} px"
 
+    assert page.locator("meta[name=description]").get_attribute("content")
     for image in page.locator("img").all():
         source = (image.get_attribute("src") or "")[:60]
         assert (image.get_attribute("alt") or "").strip(), f"no alt text: {source}"
