@@ -59,8 +59,10 @@ def without_idle_mathjax(
         shown = (_SCRIPT.sub("", one.astext()) for one in doctree.findall(nodes.raw))
         if any("$" in text or "\\(" in text for text in shown):
             return
-    context["script_files"] = [
-        one for one in context["script_files"] if "mathjax" not in str(one.filename).lower()
+    context["script_files"] = [  # its file, and the settings that stand in the page
+        one
+        for one in context["script_files"]
+        if "mathjax" not in f"{one.filename}{one.attributes.get('body')}".lower()
     ]
 
 
