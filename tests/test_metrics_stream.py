@@ -20,6 +20,7 @@ from ncourse.metrics import (
     capture,
     measure,
     nearest_class_mean,
+    stream,
 )
 from ncourse.metrics.stream import _gather
 
@@ -31,6 +32,12 @@ def _same_initial_weights():
     with torch.random.fork_rng():
         torch.manual_seed(0)
         yield
+
+
+@pytest.fixture(autouse=True)
+def _few_samples_wait(monkeypatch):
+    """Streams of a few hundred samples pass through the scatter, as long ones do."""
+    monkeypatch.setattr(stream, "WAITING", 64)
 
 
 def _cloud(num_samples=700, num_classes=5, dim=12, spread=0.5, offset=0.0, dtype=torch.float32):
@@ -128,8 +135,18 @@ def test_memory_does_not_grow_with_the_stream():
         states = (getattr(metric, name) for name in metric._defaults)
         return sum(tensor.nbytes for state in states for tensor in state)
 
-    short, long = _stream(features[:50], labels[:50], 10), _stream(features, labels, 10)
+    short, long = _stream(features[:140], labels[:140], 70), _stream(features, labels, 70)
+    assert short.scatter
     assert size(short) == size(long) > 0
+
+
+def test_a_short_stream_needs_no_scatter(monkeypatch):
+    monkeypatch.setattr(stream, "WAITING", 4096)
+    features, labels, classifier = _cloud()
+    metric = _stream(features, labels, 70, classifier=classifier)
+    assert not metric.scatter
+    whole = measure(features, labels, classifier.weight, classifier.bias)
+    _assert_same(metric.compute(), whole, rel=1e-6)
 
 
 def test_no_graph_is_kept():

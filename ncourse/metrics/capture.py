@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ncourse.metrics.checks import _shape
+from ncourse.metrics.inputs import _shape
 
 __all__ = ["Captured", "capture"]
 

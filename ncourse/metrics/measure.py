@@ -1,7 +1,7 @@
 """From tensors to a report: two passes over the samples, then the numbers."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -9,11 +9,15 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ncourse.metrics.checks import (
+    _as_classifier,
+    _check_chosen,
     _check_classifier,
-    _check_counts,
     _check_samples,
+    _chosen,
     _raise_not_finite,
+    _without,
 )
+from ncourse.metrics.inputs import ArrayLike, _shape, as_labels, as_numbers
 from ncourse.metrics.precision import in_full_precision
 from ncourse.metrics.report import CONVENTIONS, CollapseReport
 
@@ -25,13 +29,17 @@ CHUNK = 2**20  # numbers at a time, 4 MB in float32: they stay in cache between 
 @in_full_precision
 @torch.no_grad()
 def measure(
-    features: Tensor,
-    labels: Tensor,
-    weight: Tensor | None = None,
-    bias: Tensor | None = None,
+    features: ArrayLike,
+    labels: ArrayLike,
+    weight: ArrayLike | None = None,
+    bias: ArrayLike | None = None,
     *,
+    logits: ArrayLike | None = None,
     convention: str = "papyan",
     num_classes: int | None = None,
+    classes: Sequence[int] | None = None,
+    min_samples: int | None = None,
+    ignore_index: int | None = None,
 ) -> CollapseReport:
     """Measure neural collapse of features and of the linear classifier on top of them.
 
@@ -45,13 +53,22 @@ def measure(
     | jacot | mean of class means | 1/K | trace_ratio | Jacot et al. 2024 (balanced there) |
     | wu | mean of all samples | n_c/N | trace_fraction | Wu and Mondelli 2025 |
 
+    Everything comes as tensors of any layout, NumPy arrays, or nested lists.
+
     Args:
         features: `(N, d)`, floating point (half precision is computed in float32), finite.
-        labels: `(N,)`, integers in 0..K-1; every class must occur.
-        weight: `(K, d)` as in `nn.Linear`, or None to measure features alone.
+        labels: `(N,)`, integers in 0..K-1, or names, which are numbered in sorted order. Every
+            class must occur, unless `classes` or `min_samples` leaves it out.
+        weight: `(K, d)` as in `nn.Linear` (or `(K, d, 1, 1)`), or None to measure features alone.
         bias: `(K,)` or None.
+        logits: `(N, K)`, the model's own, if it decides otherwise than by the largest entry of
+            W h + b (a cosine head, a quantised one); `nc4` is then about them.
         convention: "papyan", "zhu", "jacot" or "wu".
-        num_classes: K; needed only without a weight.
+        num_classes: K; without it, and without weight and logits, the largest label says it.
+        classes: those to measure; other samples, rows of the weight and logits are left out.
+        min_samples: leaves out classes with fewer. Nothing varies within a class of one sample,
+            which lowers NC1 and CDNV; 2 leaves such classes out.
+        ignore_index: a label whose samples are left out, such as the -100 of padding.
 
     Returns:
         A `CollapseReport`, finished in float64. `rank` counts the singular values of the centred
@@ -59,7 +76,7 @@ def measure(
         with eps that of float32, or max(K, d) times that of float64 for float64 features.
 
     Raises:
-        TypeError: features are not floating point, labels not integers.
+        TypeError: features are not floating point, labels neither integers nor names.
         ValueError: shapes that do not match, NaN or infinity, a label out of range, an empty
             class, fewer samples than classes, fewer than two classes, an unknown convention.
 
@@ -70,14 +87,86 @@ def measure(
     >>> max(report.nc1, report.nc2_equinorm, report.nc2_equiangular, report.nc3, report.nc4) < 1e-12
     True
     """
-    num_classes = _check_classifier(weight, bias, num_classes, convention)
-    _check_samples(features, labels, num_classes, weight)
-    labels = labels.to(features.device, torch.long)
-    counts = _check_counts(labels, num_classes)
-    means = _class_means(features, labels, num_classes)
-    between = _between_class(means, counts, convention, features.dtype)
-    within = _within_class(features, labels, means, between, weight, bias)
-    return _report(counts, means, between, within, weight, convention)
+    h, found = as_numbers(features, "features"), as_labels(labels)
+    w, b = _as_classifier(weight, bias)
+    own = None if logits is None else as_numbers(logits, "logits")
+    y, h, own = _without(ignore_index, found.indices, h, own)
+    num_classes = _count_classes(num_classes, w, own, y, found.names)
+    _check_classifier(w, b, num_classes, convention)
+    _check_chosen(classes, min_samples, num_classes)
+    _check_samples(h, y, num_classes, w)
+    if own is not None:
+        _check_logits(own, len(y), num_classes)
+    if len(y) < num_classes and classes is None and min_samples is None:
+        raise ValueError(
+            f"{len(y)} samples for {num_classes} classes; expected at least one a class — "
+            "min_samples=2 leaves out classes with fewer"
+        )
+    y = y.to(h.device)
+    counts = y.bincount(minlength=num_classes)
+    kept = _chosen(counts, classes, min_samples)
+    if len(kept) < num_classes:
+        y, rows = _renumbered(y, kept, num_classes)
+        h, counts = h[rows], counts[kept]
+        w = None if w is None else w[kept.to(w.device)]
+        b = None if b is None else b[kept.to(b.device)]
+        own = None if own is None else own[rows.to(own.device)][:, kept.to(own.device)]
+    decided = None if own is None else own.argmax(1).to(h.device)
+    means = _class_means(h, y, len(kept))
+    between = _between_class(means, counts, convention, h.dtype)
+    within = _within_class(h, y, means, between, w, b, decided)
+    names = found.names or range(num_classes)
+    named = tuple(names[k] for k in kept.tolist())
+    return _report(counts, means, between, within, w, convention, named)
+
+
+def _count_classes(
+    num_classes: int | None,
+    weight: Tensor | None,
+    logits: Tensor | None,
+    labels: Tensor,
+    names: tuple[str, ...] | None,
+) -> int:
+    """K from whatever says it."""
+    if names is not None:
+        for name, given in (("num_classes", num_classes), ("weight", weight), ("logits", logits)):
+            count = given if given is None or isinstance(given, int) else _classes_of(given, name)
+            if count is not None and count != len(names):
+                raise ValueError(
+                    f"labels has {len(names)} names and {name} says {count} classes; names are "
+                    "numbered in sorted order, so where one is missing give integers"
+                )
+        return len(names)
+    if num_classes is not None:
+        return num_classes
+    if weight is not None:
+        return _classes_of(weight, "weight")
+    if logits is not None and logits.ndim == 2:
+        return logits.shape[1]
+    return int(labels.max()) + 1 if labels.numel() else 2
+
+
+def _classes_of(given: Tensor, name: str) -> int:
+    if given.ndim != 2:
+        expected = "(classes, features)" if name == "weight" else "(samples, classes)"
+        raise ValueError(f"{name} is {_shape(given)}; expected {expected}")
+    return len(given) if name == "weight" else given.shape[1]
+
+
+def _check_logits(logits: Tensor, num_samples: int, num_classes: int) -> None:
+    if logits.shape != (num_samples, num_classes):
+        raise ValueError(f"logits is {_shape(logits)}; expected ({num_samples}, {num_classes})")
+    if bool(torch.isnan(logits).any()):
+        raise ValueError("logits contains NaN; has the training diverged?")
+
+
+def _renumbered(labels: Tensor, kept: Tensor, num_classes: int) -> tuple[Tensor, Tensor]:
+    """Labels 0, 1, ... of the samples in the kept classes, and which samples those are."""
+    new = labels.new_full((num_classes,), -1)
+    new[kept] = torch.arange(len(kept), device=labels.device)
+    labels = new[labels]
+    rows = (labels >= 0).nonzero().flatten()
+    return labels[rows], rows
 
 
 # The two passes -----------------------------------------------------------------------------------
@@ -199,6 +288,7 @@ def _within_class(
     between: _BetweenClass,
     weight: Tensor | None,
     bias: Tensor | None,
+    decided: Tensor | None = None,
 ) -> _WithinClass:
     """Second pass: what is left of each sample without its class mean, and NC4."""
     num_samples, num_classes = len(features), len(means)
@@ -226,6 +316,12 @@ def _within_class(
         along += coordinates.square().sum(1, dtype=torch.float64)
         lengths = torch.linalg.vector_norm(centred, dim=1)
         squares.index_add_(0, label, lengths.double().square())
+        if weight is None and decided is None:
+            continue
+        coordinates += subtracted.index_select(1, label)
+        nearest = _largest(corners @ coordinates - half_squares[:, None])
+        if decided is not None:
+            mismatches += int((decided[rows] != nearest).sum())
         if weight is None:
             continue
         chunk = features[rows].to(dtype)
@@ -233,19 +329,19 @@ def _within_class(
         own = scores.gather(0, label[None])[0]
         norms = torch.linalg.vector_norm(chunk, dim=1) * row_norms[label]
         cosines += (own / norms.where(norms > 0, 1)).sum(dtype=torch.float64)
-        coordinates += subtracted.index_select(1, label)
-        nearest = _largest(corners @ coordinates - half_squares[:, None])
         mismatches_without_bias += int((_largest(scores) != nearest).sum())
-        mismatches += int((_largest(scores.add_(offset)) != nearest).sum())
+        if decided is None:
+            mismatches += int((_largest(scores.add_(offset)) != nearest).sum())
     # The means were rounded before they were subtracted; take out what that added.
     along -= (counts[:, None] * rounding.square()).sum(0)
     squares -= counts * (rounded - means).square().sum(1)
     measured = math.nan if weight is None else 1 / num_samples
+    nc4 = math.nan if weight is None and decided is None else mismatches / num_samples
     return _WithinClass(
         along=along.clamp(min=0) / num_samples,
         squares=squares.clamp(min=0),
         cosine=float(cosines) * measured,
-        nc4=mismatches * measured,
+        nc4=nc4,
         nc4_without_bias=mismatches_without_bias * measured,
     )
 
@@ -260,12 +356,16 @@ def _report(
     within: _WithinClass,
     weight: Tensor | None,
     convention: str,
+    classes: tuple[int, ...] | tuple[str, ...],
 ) -> CollapseReport:
     num_classes, dim = means.shape
     num_samples = int(counts.sum())
     rank = len(between.eigenvalues)
     trace = float(within.squares.sum()) / num_samples
     pinv_trace = float((within.along / between.eigenvalues).sum()) if rank else math.inf
+    cdnv = _cdnv(between.centred, within.squares / counts)
+    if num_samples == num_classes:  # one sample a class: nothing that varies within has been seen
+        trace = pinv_trace = cdnv = math.nan
     nc1 = {
         "pinv_trace": pinv_trace,
         "pinv_trace_per_class": pinv_trace / num_classes,
@@ -276,7 +376,7 @@ def _report(
     return CollapseReport(
         nc1=nc1[CONVENTIONS[convention].nc1],
         **nc1,
-        cdnv=_cdnv(between.centred, within.squares / counts),
+        cdnv=cdnv,
         nc2_equinorm=_equinorm(between.centred),
         nc2_equiangular=_equiangular(between.centred),
         nc2_structure=_structure(between.centred, between.centred),
@@ -294,6 +394,8 @@ def _report(
         convention=convention,
         num_classes=num_classes,
         num_samples=num_samples,
+        smallest_class=int(counts.min()),
+        classes=classes,
     )
 
 
