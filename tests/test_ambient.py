@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from ncourse import metrics
+from ncourse import metrics, simplex, ufm
 from ncourse.metrics import CollapseMetric, measure
 
 K, N, D = 5, 200, 16
@@ -56,6 +56,84 @@ CASES: dict[str, Callable[[], Any]] = {
     "principal_angles": lambda: metrics.principal_angles(_data()[3], _data()[2]).tolist(),
     "variability_collapse_index": lambda: metrics.variability_collapse_index(*_data()[:2]),
 }
+
+
+def _flat(value: Any) -> Any:
+    """The numbers of a result, whatever holds them."""
+    if isinstance(value, torch.Tensor):
+        return value.detach().double().flatten().tolist()
+    if hasattr(value, "__dataclass_fields__"):
+        value = vars(value)
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list | tuple):
+        return [number for part in value for number in _flat(part)]
+    return [float(value)] if isinstance(value, int | float) else []
+
+
+def _generator() -> torch.Generator:
+    return torch.Generator().manual_seed(0)
+
+
+def _vectors() -> torch.Tensor:
+    return 30 * torch.randn(K, D, generator=_generator(), dtype=torch.float32)
+
+
+def _problem(**changes: Any) -> ufm.UFM:
+    sizes = {"num_classes": 3, "samples_per_class": 4, "dim": 5}
+    return ufm.UFM(**{**sizes, "lambda_w": 5e-3, "lambda_h": 5e-3, **changes})
+
+
+def _point() -> ufm.Point:
+    return ufm.random_point(_problem(), seed=0)
+
+
+def _decompose() -> Any:
+    features, labels, weight, _ = _data()
+    bias = torch.zeros(K, dtype=torch.float32)
+    return ufm.decompose_mse(
+        features=features, labels=labels, weight=weight, bias=bias, penalty=0.1
+    )
+
+
+def _plane() -> Any:
+    points = [ufm.random_point(_problem(), seed=seed) for seed in range(3)]
+    return ufm.plane(_problem(), points[0], points[1], points[2],
+                     torch.linspace(-1, 1, 3, dtype=torch.float64))  # fmt: skip
+
+
+GEOMETRY: dict[str, Callable[[], Any]] = {
+    "simplex_etf": lambda: simplex.simplex_etf(4, 6, generator=_generator(), dtype=torch.float32),
+    "nearest_etf": lambda: simplex.nearest_etf(_vectors()),
+    "gram_matrix": lambda: simplex.gram_matrix(_vectors()),
+    "cosine_matrix": lambda: simplex.cosine_matrix(_vectors()),
+    "off_diagonal": lambda: simplex.off_diagonal(simplex.gram_matrix(_vectors())),
+    "coherence": lambda: simplex.coherence(_vectors()),
+    "repel": lambda: simplex.repel(_vectors()[:, :3], steps=20),
+    "SimplexFrame": lambda: _frame(),
+    "welch_bound": lambda: simplex.welch_bound(7, 3),
+    "rankin_bound": lambda: simplex.rankin_bound(7, 3),
+    "growth_cosine": lambda: simplex.growth_cosine(4, 2),
+    "UFM": lambda: _problem().shrinkage,
+    "objective": lambda: ufm.objective(
+        _problem(), features=_point().features, weight=_point().weight, bias=_point().bias
+    ),
+    "margin": lambda: ufm.margin(_problem()),
+    "optimum": lambda: ufm.optimum(_problem()),
+    "random_point": _point,
+    "solve": lambda: ufm.solve(_problem(), start=_point()),
+    "critical_point": lambda: ufm.critical_point(_problem(), 1, num_starts=2),
+    "curvature": lambda: ufm.curvature(_problem(), _point()).eigenvalues,
+    "plane": _plane,
+    "decompose_mse": _decompose,
+    "solve_layer_peeled": lambda: ufm.solve_layer_peeled((4, 4, 2), 5),
+    "minority_cosine": lambda: ufm.minority_cosine(_peeled(), 2),
+    "nonnegative_margins": lambda: ufm.nonnegative_margins(_vectors().double()),
+}
+# What functions return, and what computes nothing.
+HOLDING = {"Curvature", "LayerPeeled", "LossDecomposition", "Optimum", "Point", "Solution"}
+
+
 # These compute nothing of their own: `capture` runs the caller's model as the caller set it up.
 NOT_COMPUTING = {"CONVENTIONS", "Captured", "CollapseReport", "Convention", "capture"}
 

@@ -1,6 +1,7 @@
 """What a user may get wrong about features, labels and classifier, each with what to do."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -103,9 +104,7 @@ def _as_indices(labels: ArrayLike) -> Tensor:
     return found.indices
 
 
-def _without(
-    ignore_index: int | None, labels: Tensor, *others: Tensor | None
-) -> tuple[Tensor | None, ...]:
+def _without(ignore_index: int | None, labels: Tensor, *others: Tensor | None) -> tuple[Any, ...]:
     """Labels, and what goes with them row by row, without the ignored ones."""
     if ignore_index is None or labels.ndim != 1:
         return labels, *others

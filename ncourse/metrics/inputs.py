@@ -42,7 +42,7 @@ def as_numbers(values: ArrayLike, name: str) -> Tensor:
     tensor = values.detach() if isinstance(values, Tensor) else _from_numpy(values, name)
     tensor = _dense(tensor, name)
     if tensor.is_quantized:
-        tensor = tensor.dequantize()
+        tensor = _converted(tensor, torch.float32, name)
     if tensor.is_complex() or tensor.dtype == torch.bool:
         raise TypeError(f"{name} is {_dtype(tensor)}; expected real numbers")
     if tensor.dtype in _COMPUTED_WITH:
@@ -64,8 +64,8 @@ def as_labels(values: ArrayLike) -> Labels:
         if array.dtype.kind in "UT" or (
             array.dtype.kind == "O" and array.size and all(isinstance(x, str) for x in array.flat)
         ):
-            names, indices = np.unique(array.astype(str), return_inverse=True)
-            shaped = torch.from_numpy(indices.reshape(array.shape).astype(np.int64))
+            names, numbers = np.unique(array.astype(str), return_inverse=True)
+            shaped = torch.from_numpy(numbers.reshape(array.shape).astype(np.int64))
             return Labels(shaped, tuple(map(str, names)))
         values = _from_numpy(array, "labels")
     labels = _dense(values.detach(), "labels")
@@ -102,7 +102,7 @@ def _dense(tensor: Tensor, name: str) -> Tensor:
 
 def _converted(tensor: Tensor, dtype: torch.dtype, name: str) -> Tensor:
     try:
-        return tensor.to(dtype)
+        return tensor.dequantize() if tensor.is_quantized else tensor.to(dtype)
     except (RuntimeError, NotImplementedError) as error:  # torch.bits8, float4: no kernel at all
         raise TypeError(
             f"{name} is {_dtype(tensor)}, which torch cannot convert; pass {_dtype(dtype)}"

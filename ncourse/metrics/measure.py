@@ -18,8 +18,8 @@ from ncourse.metrics.checks import (
     _without,
 )
 from ncourse.metrics.inputs import ArrayLike, _shape, as_labels, as_numbers
-from ncourse.metrics.precision import in_full_precision
 from ncourse.metrics.report import CONVENTIONS, CollapseReport
+from ncourse.precision import in_full_precision
 
 __all__ = ["measure"]
 

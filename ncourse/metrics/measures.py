@@ -23,8 +23,8 @@ from ncourse.metrics.measure import (
     _row_blocks,
     measure,
 )
-from ncourse.metrics.precision import in_full_precision
 from ncourse.metrics.report import CollapseReport
+from ncourse.precision import in_full_precision
 
 __all__ = [
     "hyperspherical_uniformity",

@@ -36,12 +36,19 @@ from ncourse.metrics.measure import (
     _WithinClass,
     measure,
 )
-from ncourse.metrics.precision import in_full_precision
 from ncourse.metrics.report import CollapseReport
+from ncourse.precision import in_full_precision
 
 __all__ = ["CollapseMetric"]
 
 TINY = 1e-38  # what a norm is divided by at least: the zero vector stays zero
+DRAWN = {
+    "nc1": "NC1",
+    "nc2_equinorm": "NC2 equinorm",
+    "nc2_equiangular": "NC2 equiangular",
+    "nc3": "NC3",
+    "nc4": "NC4",
+}
 WAITING = 4096  # samples that may wait in any case
 BLOCK = 256  # rows of the scatter at a time
 _NUMBERS = tuple(
@@ -85,8 +92,8 @@ class CollapseMetric(Metric):
         ignore_index: as in `measure`.
         keep_features: keep all features instead of statistics.
         field: the name of a field of `CollapseReport`. `compute` then returns that number as a
-            tensor instead of the report, as Lightning's `self.log` and torchmetrics' `MetricTracker`
-            ask for.
+            tensor instead of the report, as Lightning's `self.log` and torchmetrics'
+            `MetricTracker` ask for.
         kwargs: as for any torchmetrics Metric.
 
     >>> generator = torch.Generator().manual_seed(0)
@@ -138,12 +145,27 @@ class CollapseMetric(Metric):
         if field is not None and field not in _NUMBERS:
             raise ValueError(f"field is {field!r}; expected one of {', '.join(_NUMBERS)}")
         # In a tuple, or it would become a submodule, moved and saved with the metric.
-        self._classifier = (classifier,)
+        self._classifier: tuple[nn.Module | None] = (classifier,)
         _check_classifier(*self._weight_and_bias(), num_classes, convention)
         # Each statistic is a list of (1, ...) tensors, one a process once they are gathered.
         states = self._samples if keep_features else self._statistics
         for name in states:
             self.add_state(name, default=[], dist_reduce_fx="cat")
+
+    def adopt(self, weight: Tensor, bias: Tensor | None = None) -> None:
+        """Take a copy of a weight `(K, d)` and bias for classifier, unless there is one already.
+
+        Raises:
+            ValueError: as `measure`.
+        """
+        if self._classifier[0] is not None:
+            return
+        _check_classifier(weight, bias, self.num_classes, self.convention)
+        layer = nn.Linear(weight.shape[1], weight.shape[0], bias is not None, device="meta")
+        layer.weight = nn.Parameter(weight.detach().clone(), requires_grad=False)
+        if bias is not None:
+            layer.bias = nn.Parameter(bias.detach().clone(), requires_grad=False)
+        self._classifier = (layer,)
 
     def forward(self, *args: Any, **kwargs: Any) -> None:
         """Update with a batch; see the class about why nothing comes back."""
@@ -262,14 +284,15 @@ class CollapseMetric(Metric):
             order = labels.argsort(stable=True)
             counts = labels.bincount(minlength=self.num_classes)
             start = (counts.cumsum(0) - counts)[labels[order]]
-            first[order] = torch.arange(len(order), device=labels.device) - start < least - 1
+            ranks = torch.arange(len(order), device=labels.device) - start
+            first[order] = ranks < least - 1
         self.waiting[:] = [rows[first]] if bool(first.any()) else []
         self.waiting_labels[:] = [labels[first]] if bool(first.any()) else []
         rows = rows[~first] if self.waiting else rows
         # Of what is symmetric one half will do: blocks on and above the diagonal.
-        for start in range(0, dim, BLOCK):
-            columns = slice(start, start + BLOCK)
-            self.scatter[0][0, columns, start:] += rows[:, columns].T @ rows[:, start:]
+        for left in range(0, dim, BLOCK):
+            columns = slice(left, left + BLOCK)
+            self.scatter[0][0, columns, left:] += rows[:, columns].T @ rows[:, left:]
 
     @in_full_precision
     def class_means(self) -> Float[Tensor, "classes features"]:
@@ -285,7 +308,7 @@ class CollapseMetric(Metric):
 
     @in_full_precision
     @torch.no_grad()
-    def compute(self) -> CollapseReport | Tensor:
+    def compute(self) -> Any:
         """The report of all samples so far, or its `field`; raises if a class has none."""
         report = self._from_features() if self.keep_features else self._from_statistics()
         return report if self.field is None else torch.tensor(float(getattr(report, self.field)))
@@ -342,6 +365,38 @@ class CollapseMetric(Metric):
         )
         named = tuple(kept.tolist())
         return _report(total, means, between, within, weight, self.convention, named)
+
+    def plot(self, val: Any = None, ax: Any = None) -> Any:
+        """Draw a report, or how a series of them changes; returns matplotlib's figure and axes.
+
+        Args:
+            val: what `compute` returned, once or in a list; the present one if None.
+            ax: axes of matplotlib to draw on; new ones if None.
+
+        Raises:
+            ModuleNotFoundError: without matplotlib, saying how to get it.
+        """
+        try:
+            from matplotlib import pyplot
+        except ModuleNotFoundError as error:
+            raise ModuleNotFoundError("drawing needs: pip install matplotlib") from error
+        found = self.compute() if val is None else val
+        axes = pyplot.subplots()[1] if ax is None else ax
+        names = DRAWN if self.field is None else {self.field: self.field}
+
+        def number(value: Any, name: str) -> float:
+            return float(getattr(value, name) if isinstance(value, CollapseReport) else value)
+
+        if isinstance(found, Sequence):
+            for name, label in names.items():
+                axes.plot([number(value, name) for value in found], marker="o", label=label)
+            axes.set(yscale="log", xlabel="report", ylabel="distance from collapse")
+            axes.legend()
+        else:
+            axes.plot([number(found, name) for name in names], [*names.values()], "o")
+            axes.invert_yaxis()
+            axes.set(xscale="log", xlabel="distance from collapse")
+        return axes.figure, axes
 
     def _weight_and_bias(self) -> tuple[Tensor | None, Tensor | None]:
         (classifier,) = self._classifier
