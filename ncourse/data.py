@@ -52,7 +52,7 @@ PUBLISHED = {
 and torchvision checks only the compressed ones when it fetches them."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Dataset:
     """A labelled data set in memory, split into training and test samples.
 
@@ -108,6 +108,13 @@ class Dataset:
                     f"{int(labels.max())}; {self.num_classes} class names allow 0 to "
                     f"{self.num_classes - 1}"
                 )
+
+    def __repr__(self) -> str:
+        shape = " x ".join(map(str, self.input_shape))
+        return (
+            f"Dataset({self.name!r}: {len(self.labels)} training and {len(self.test_labels)} test "
+            f"samples of {shape}, {self.num_classes} classes)"
+        )
 
     @property
     def num_classes(self) -> int:
@@ -341,7 +348,8 @@ def image_folder(root: str | Path, *, size: int = 32) -> Dataset:
     """Your own images: `train/` and `test/`, in each a folder of images for every class.
 
     All are kept in memory, in three colours and resized to one size (torchvision's `ImageFolder`
-    finds them; classes are in the order of their folders' names).
+    finds them; classes are in the order of their folders' names). What is hidden, with a dot in
+    front of its name, is passed over.
 
     Args:
         root: the folder that holds `train` and `test`; its name is the data set's.
@@ -375,13 +383,30 @@ def _split_folder(folder: Path, size: int) -> tuple[tuple[Tensor, Tensor], tuple
     """Images `(N, 3, size, size)` in 0..1, labels `(N,)`, and class names."""
     try:
         from torchvision.datasets import ImageFolder
+        from torchvision.datasets.folder import IMG_EXTENSIONS
         from torchvision.transforms import functional
     except ImportError as error:
         raise FileNotFoundError(
             f"{folder} cannot be read without: pip install torchvision"
         ) from error
+
+    class Visible(ImageFolder):  # type: ignore[misc]
+        """Without hidden folders, such as those that Jupyter makes."""
+
+        def find_classes(self, directory: str) -> tuple[list[str], dict[str, int]]:
+            names = sorted(p.name for p in Path(directory).iterdir() if p.is_dir())
+            names = [name for name in names if not name.startswith(".")]
+            if not names:
+                raise FileNotFoundError(f"there is no folder of a class in {directory}")
+            return names, {name: index for index, name in enumerate(names)}
+
+    def is_image(path: str) -> bool:
+        parts = Path(path).relative_to(folder).parts
+        hidden = any(part.startswith(".") for part in parts)
+        return path.lower().endswith(IMG_EXTENSIONS) and not hidden
+
     try:
-        found = ImageFolder(str(folder))
+        found = Visible(str(folder), is_valid_file=is_image)
     except FileNotFoundError as error:  # no class, or a class without images
         raise ValueError(f"{folder}: {error}") from error
     if len(found.classes) < 2:

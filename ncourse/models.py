@@ -128,8 +128,12 @@ def resnet18(input_shape: Sequence[int], num_classes: int, *, seed: int = 0) -> 
 
     Source: He, Zhang, Ren, Sun 2016 (arXiv 1512.03385).
     """
-    from torchvision import models
-
+    try:
+        from torchvision import models
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            'resnet18 needs: pip install "ncourse[vision]"', name=error.name
+        ) from error
     if len(input_shape) != 3:
         raise ValueError(
             f"input_shape is {tuple(input_shape)}; a ResNet needs (channels, height, width)"

@@ -12,6 +12,7 @@ A run folder holds
 Each file is written in one step. `run.json` says "finished" only once all others are there.
 """
 
+import importlib.util
 import json
 import platform
 import re
@@ -25,9 +26,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
-from rich.live import Live
-from rich.text import Text
+
+try:
+    from rich.console import Console
+    from rich.live import Live
+    from rich.text import Text
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError(
+        'run folders need: pip install "ncourse[cli]"', name=error.name
+    ) from error
 
 from ncourse import data, papers
 from ncourse.claims import Outcome
@@ -246,6 +253,8 @@ def _say(console: Console, line: str) -> None:
 
 def _announce(console: Console, paper: str, folder: Path, resumable: bool, again: bool) -> None:
     _say(console, f"run folder: {folder}")
+    if not _can_draw():
+        _say(console, "there will be no figures: they need pip install matplotlib")
     if not resumable:
         what = "it starts again" if again else "if interrupted it will start again"
         _say(console, f"{paper} does not train through `fit`: {what} from the beginning")
@@ -282,7 +291,7 @@ def _write(folder: Path, outcome: Outcome) -> None:
         (folder / part).mkdir(exist_ok=True)
     for name, table in names.items():
         table.save(folder / "tables" / f"{name}.csv")
-        if {"epoch", *SHOWN} <= set(table):
+        if {"epoch", *SHOWN} <= set(table) and _can_draw():
             History(table).plot(folder / "figures" / f"{name}.png")
     write_json(
         folder / "claims.json",
@@ -293,6 +302,10 @@ def _write(folder: Path, outcome: Outcome) -> None:
     for kept in (folder / "checkpoints").iterdir():
         if kept.is_dir():  # weights for observing again, which nobody will
             shutil.rmtree(kept)
+
+
+def _can_draw() -> bool:
+    return importlib.util.find_spec("matplotlib") is not None
 
 
 def _unused(name: str, taken: Mapping[str, Any]) -> str:

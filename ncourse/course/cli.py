@@ -19,7 +19,7 @@ try:
     from rich.text import Text
 except ModuleNotFoundError as error:
     raise SystemExit(
-        f'ncourse: {error.name} is not installed; the command needs: pip install "ncourse[course]"'
+        f'ncourse: {error.name} is not installed; the command needs: pip install "ncourse[cli]"'
     ) from error
 
 from ncourse.course.manifest import Book, Chapter, ManifestError, load
@@ -46,8 +46,12 @@ def _fail(message: str) -> typer.Exit:
     return typer.Exit(1)
 
 
-def _book() -> Book:
-    """The course around the working folder."""
+PACKAGED = Path(__file__).parents[1] / "carried" / "book.toml"
+"""The course as a wheel carries it; not there in a checkout."""
+
+
+def _book(*, to_read: bool = False) -> Book:
+    """The course around the working folder, or, to be read only, the one that a wheel carries."""
     here = Path.cwd()
     for folder in (here, *here.parents):
         if (folder / "book.toml").is_file():
@@ -55,10 +59,17 @@ def _book() -> Book:
                 return load(folder / "book.toml")
             except ManifestError as error:
                 raise _fail(f"book.toml: {error}") from None
+    if to_read and PACKAGED.is_file():
+        return load(PACKAGED)
     raise _fail(
         f"no book.toml in {here} or above it; this command works on a checkout of the course, "
         "so change into its folder first"
     )
+
+
+def _own(book: Book) -> Path:
+    """Where the reader's notebooks are: beside the course, or where a carried one was called."""
+    return (Path.cwd() if book.root == PACKAGED.parent else book.root) / "my-course"
 
 
 def _chapters(book: Book, numbers: list[int] | None) -> list[Chapter]:
@@ -72,7 +83,7 @@ def _chapters(book: Book, numbers: list[int] | None) -> list[Chapter]:
 @app.command("list")
 def list_chapters() -> None:
     """List the chapters with their papers and minutes."""
-    book = _book()
+    book = _book(to_read=True)
     table = Table(title=book.title)
     for column, justify in (
         ("", "right"),
@@ -106,9 +117,9 @@ def lab(
     """Open JupyterLab on your own copy of the course, `my-course/`, which updates leave alone."""
     from ncourse.course.sync import working_copy
 
-    book = _book()
+    book = _book(to_read=True)
     chapter = _chapters(book, [fresh])[0] if fresh is not None else None
-    folder = working_copy(book, chapter)
+    folder = working_copy(book, chapter, _own(book))
     command = [sys.executable, "-m", "jupyterlab"]
     if hasattr(os, "geteuid") and os.geteuid() == 0:  # containers; Jupyter refuses root otherwise
         command.append("--allow-root")
@@ -221,8 +232,20 @@ def run(
 @app.command("measure")
 def measure_file(
     file: Annotated[
-        Path, typer.Argument(help="An .npz or .pt file: features, labels, perhaps weight, bias.")
+        Path,
+        typer.Argument(
+            help="An .npz, .npy, .csv, .pt or .safetensors file: features, labels, perhaps weight, "
+            "bias, logits."
+        ),
     ],
+    labels: Annotated[Path | None, typer.Option(help="An .npy file, for features in one.")] = None,
+    weight: Annotated[Path | None, typer.Option(help="An .npy file.")] = None,
+    bias: Annotated[Path | None, typer.Option(help="An .npy file.")] = None,
+    classes: Annotated[str, typer.Option(help='Those to measure, e.g. "0,3,4".')] = "",
+    min_samples: Annotated[
+        int | None, typer.Option(help="Leave out classes with fewer samples.")
+    ] = None,
+    ignore_index: Annotated[int | None, typer.Option(help="Leave out samples so labelled.")] = None,
     convention: Annotated[str, typer.Option(help="papyan, zhu, jacot or wu.")] = "papyan",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
@@ -233,7 +256,17 @@ def measure_file(
     from ncourse import features
 
     try:
-        report = features.load(file).measure(convention=convention)
+        chosen = [int(name) for name in _names(classes)] or None
+    except ValueError:
+        raise _fail(f"--classes takes numbers, such as 0,3,4; got {classes}") from None
+    try:
+        saved = features.load(file, labels=labels, weight=weight, bias=bias)
+        report = saved.measure(
+            convention=convention,
+            classes=chosen,
+            min_samples=min_samples,
+            ignore_index=ignore_index,
+        )
     except (FileNotFoundError, TypeError, ValueError) as error:
         raise _fail(str(error)) from None
     if as_json:  # JSON has neither nan nor infinity
@@ -271,7 +304,7 @@ def assign(
 
     from ncourse.course import assignments, nbgrader, notebooks
 
-    book = _book()
+    book = _book(to_read=True)
     (chosen,) = _chapters(book, [chapter])
     if system not in ("", "nbgrader") or (questions and not system):
         raise _fail("--for takes nbgrader; --questions needs it, because they are marked by hand")
@@ -345,7 +378,7 @@ def grade(
     from ncourse.course import feedback as pages
     from ncourse.course import gradebook, grading
 
-    course = _book()
+    course = _book(to_read=True)
     if (assignment is None) == (not _names(exercises)):
         raise _fail(
             "say what counts, in one way: --assignment with the notebook that you handed out, or "
@@ -453,8 +486,8 @@ def progress(
     """Show which exercises of your notebooks are solved; nothing leaves this machine."""
     from ncourse.course import assignments, grading
 
-    book = _book()
-    folder = folder or book.root / "my-course"
+    book = _book(to_read=True)
+    folder = folder or _own(book)
     if not folder.is_dir():
         raise _fail(f"{folder} is no folder; `ncourse lab` makes my-course")
     rows = []
@@ -620,6 +653,13 @@ def main() -> None:
         app()
     except UnreadableNotebook as error:
         _fail(str(error))
+        raise SystemExit(1) from None
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package in ("", "ncourse"):
+            raise
+        extra = "vision" if package == "torchvision" else "course"
+        _fail(f'{package} is not installed; this needs: pip install "ncourse[{extra}]"')
         raise SystemExit(1) from None
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""

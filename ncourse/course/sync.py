@@ -67,14 +67,14 @@ def bring_in_line(book: Book, chapter: Chapter, notebook: NotebookNode) -> None:
         cell.source = with_colab_lines(book, cell.source)
 
 
-def working_copy(book: Book, fresh: Chapter | None = None) -> Path:
+def working_copy(book: Book, fresh: Chapter | None = None, folder: Path | None = None) -> Path:
     """The reader's own copy of the notebooks, in `my-course/`; a notebook in it is never replaced.
 
     What they read and link to (recordings, pictures, pages) is brought up to date. Drafts are left
-    out. `fresh` lays
-    today's notebook of one chapter beside the reader's, as `NN-slug.fresh.ipynb`.
+    out. The copy is in `folder`, or beside the course if that is None. `fresh` lays today's
+    notebook of one chapter beside the reader's, as `NN-slug.fresh.ipynb`.
     """
-    folder = book.root / "my-course"
+    folder = folder or book.root / "my-course"
     folder.mkdir(exist_ok=True)
     for name in ("recorded", "assets"):
         for path in (book.folder / name).rglob("*"):
