@@ -7,7 +7,7 @@ pixels divided by their largest possible value and the mean training image subtr
 import gzip
 import hashlib
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -28,6 +28,7 @@ __all__ = [
     "fashion_mnist",
     "gaussian_mixture",
     "image_folder",
+    "in_memory",
     "mnist",
 ]
 
@@ -199,6 +200,24 @@ class Dataset:
         chosen = order[rank <= per_class]
         name = f"{self.name}, {per_class} per class"
         return replace(self, name=name, inputs=self.inputs[chosen], labels=self.labels[chosen])
+
+
+def in_memory(batches: Iterable[Any], *, name: str = "batches") -> Dataset:
+    """Batches of (inputs, labels), such as a `DataLoader` of training samples, as a data set.
+
+    They are read once, so what a loader draws anew each time (crops, flips) is drawn once. There
+    are as many classes as the largest label says, and no test samples.
+
+    Raises:
+        ValueError: if there are none.
+    """
+    pairs = [(torch.as_tensor(batch[0]), torch.as_tensor(batch[1])) for batch in batches]
+    if not pairs:
+        raise ValueError("the loader has no batches")
+    inputs, labels = (torch.cat(parts) for parts in zip(*pairs, strict=True))
+    labels = labels.long()
+    names = tuple(f"class {k}" for k in range(int(labels.max()) + 1))
+    return Dataset(name, inputs, labels, inputs[:0], labels[:0], names)
 
 
 def gaussian_mixture(

@@ -23,7 +23,7 @@ MODULES = {"jupyterlab": "jupyterlab", "pillow": "PIL", "markdown-it-py": "markd
 COURSE = [Requirement(line).name for line in EXTRAS["course"]]
 ABSENT = sorted(
     {MODULES.get(name, name.replace("-", "_")) for name in COURSE} - {"ncourse"}
-    | {"torchvision", "safetensors", "sphinx", "docutils", "IPython"}
+    | {"torchvision", "safetensors", "IPython"}
 )
 
 

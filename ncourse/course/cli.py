@@ -213,13 +213,30 @@ def run(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the run that is there.")
     ] = False,
+    accelerator: Annotated[str, typer.Option(help="cpu, cuda, mps or auto.")] = "cpu",
+    precision: Annotated[str, typer.Option(help="32-true, bf16-mixed, 16-mixed.")] = "32-true",
+    devices: Annotated[int, typer.Option(help="As many processes, each with a device.")] = 1,
+    compiled: Annotated[
+        bool, typer.Option("--compile", help="Training steps through torch.compile.")
+    ] = False,
 ) -> None:
     """Run a paper's experiment in a folder of its own: tables, figures, claims, checkpoints."""
     from ncourse import runs, training
 
+    if devices > 1 and training.place().processes == 1:
+        launch = ["torch.distributed.run", "--standalone", f"--nproc-per-node={devices}"]
+        again = [sys.executable, "-m", *launch, "-m", "ncourse.course.cli", *sys.argv[1:]]
+        raise typer.Exit(subprocess.run(again).returncode)
     try:
         outcome = runs.run(
-            paper, scale=scale, data=data, seed=seed, out=out, resume=resume, console=console
+            paper,
+            scale=scale,
+            data=data,
+            seed=seed,
+            out=out,
+            resume=resume,
+            console=console,
+            on=training.Hardware(accelerator, precision, compiled),
         )
     except (ValueError, FileNotFoundError) as error:
         raise _fail(str(error)) from None

@@ -19,7 +19,7 @@ from ncourse.precision import in_full_precision
 if TYPE_CHECKING:
     from ncourse.metrics.stream import CollapseMetric
 
-__all__ = ["Captured", "capture"]
+__all__ = ["Captured", "capture", "find_classifier", "main_output"]
 
 LABELS = ("labels", "label", "targets", "target", "y")
 """What labels are called in a batch that is a dictionary."""
@@ -245,6 +245,37 @@ def capture(
     )
 
 
+@torch.no_grad()
+def find_classifier(model: nn.Module, inputs: Any) -> nn.Module:
+    """The layer that `capture` would find; the model's mode is put back.
+
+    Raises:
+        ValueError: as `capture`, or if it is several layers.
+    """
+    names = {module: name for name, module in model.named_modules()}
+    calls: list[_Call] = []
+
+    def record(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        if isinstance(output, Tensor):
+            calls.append(_Call(module, output, output))
+
+    modes = {module: module.training for module in names}
+    hooks = [m.register_forward_hook(record) for m in names if _may_be_classifier(m)]
+    try:
+        model.eval()
+        device = next((p.device for p in model.parameters()), torch.device("cpu"))
+        result = _run(model, _moved(inputs, device), None)
+        layers = _choose_classifiers(calls, result, names)
+    finally:
+        for hook in hooks:
+            hook.remove()
+        for module, training in modes.items():
+            module.training = training
+    if len(layers) > 1:
+        raise ValueError(f"the classifier is {len(layers)} layers, of which the model takes a mean")
+    return layers[0]
+
+
 def _joined(parts: list[Any], index: int) -> Tensor:
     """The batches of one field as one tensor; they are let go, so that they are held once."""
     pieces, parts[index] = parts[index], None
@@ -373,7 +404,7 @@ class _Head:
         else:
             features, logits = pairs[0]
         (name, *_) = (names[layer] for layer in self.layers)
-        rows, own = features.shape[:-1], _main_output(result)
+        rows, own = features.shape[:-1], main_output(result)
         pooled = False
         if features.ndim > 2 and _is_convolution(self.layers[0]):
             # (B, d, ...): pixels are samples if there are labels for them, and pooled if not.
@@ -494,7 +525,8 @@ def _outputs(result: Any) -> Iterator[Tensor]:
             yield from _outputs(part)
 
 
-def _main_output(result: Any) -> Tensor | None:
+def main_output(result: Any) -> Tensor | None:
+    """The logits among what a model returned: the first, or the one so named."""
     return next((output for output in _outputs(result) if output.ndim >= 2), None)
 
 
@@ -511,7 +543,7 @@ def _choose_classifiers(
         if len(rivals) == 1 and (last.module is same[0].module or _is_named(result)):
             return [same[0].module]
         raise _cannot_tell(same, names)
-    main = _main_output(result)
+    main = main_output(result)
     alike = [call for call in calls if main is not None and _is_alike(call, main)]
     modules = list(dict.fromkeys(call.module for call in alike))
     if len(modules) == 1:

@@ -23,6 +23,7 @@ from ncourse.precision import in_full_precision
 
 __all__ = ["measure"]
 
+MANY = 64  # classes, from which on their scores are laid out for the search of the largest
 CHUNK = 2**20  # numbers at a time, 4 MB in float32: they stay in cache between two uses
 
 
@@ -219,10 +220,15 @@ def _add_by_class(totals: Tensor, labels: Tensor, rows: Tensor) -> None:
         totals.index_add_(0, labels, rows.double())
 
 
+def _scores(rows: Tensor, samples: Tensor) -> Tensor:
+    """Products `(K, n)` of `(K, d)` and `(d, n)`; of many classes, a sample's lie side by side."""
+    return (samples.T @ rows.T).T if len(rows) > MANY else rows @ samples
+
+
 def _largest(scores: Tensor) -> Tensor:
     """The class of each sample's largest score, `(K, n)` to `(n,)`; the lower one on a tie.
 
-    Along rows in memory this is faster, by far for many classes, though they are copied for it.
+    Along rows in memory this is faster, by far for many classes, though few are copied for it.
     """
     return scores.T.contiguous().max(1).indices
 
@@ -307,6 +313,7 @@ def _within_class(
     mismatches = mismatches_without_bias = 0
     if weight is not None:
         classifier = weight.to(features.device, dtype)
+        biased = bias is not None and bool(bias.any())
         offset = 0 if bias is None else bias.to(features.device, dtype)[:, None]
         row_norms = torch.linalg.vector_norm(classifier, dim=1)
     size = _chunk_size(means.shape[1], num_classes)
@@ -319,18 +326,21 @@ def _within_class(
         if weight is None and decided is None:
             continue
         coordinates += subtracted.index_select(1, label)
-        nearest = _largest(corners @ coordinates - half_squares[:, None])
+        nearest = _largest(_scores(corners, coordinates).sub_(half_squares[:, None]))
         if decided is not None:
             mismatches += int((decided[rows] != nearest).sum())
         if weight is None:
             continue
         chunk = features[rows].to(dtype)
-        scores = classifier @ chunk.T  # (K, n)
+        scores = _scores(classifier, chunk.T)  # (K, n)
         own = scores.gather(0, label[None])[0]
         norms = torch.linalg.vector_norm(chunk, dim=1) * row_norms[label]
         cosines += (own / norms.where(norms > 0, 1)).sum(dtype=torch.float64)
-        mismatches_without_bias += int((_largest(scores) != nearest).sum())
-        if decided is None:
+        wrong = int((_largest(scores) != nearest).sum())
+        mismatches_without_bias += wrong
+        if decided is None and not biased:
+            mismatches += wrong
+        elif decided is None:
             mismatches += int((_largest(scores.add_(offset)) != nearest).sum())
     # The means were rounded before they were subtracted; take out what that added.
     along -= (counts[:, None] * rounding.square()).sum(0)
@@ -363,7 +373,7 @@ def _report(
     rank = len(between.eigenvalues)
     trace = float(within.squares.sum()) / num_samples
     pinv_trace = float((within.along / between.eigenvalues).sum()) if rank else math.inf
-    cdnv = _cdnv(between.centred, within.squares / counts)
+    equiangular, structure, cdnv = _over_pairs(between.centred, within.squares / counts)
     if num_samples == num_classes:  # one sample a class: nothing that varies within has been seen
         trace = pinv_trace = cdnv = math.nan
     nc1 = {
@@ -373,17 +383,18 @@ def _report(
         "trace_fraction": trace / (trace + between.trace) if rank else 1.0,
     }
     classifier = None if weight is None else weight.detach().to(means)
+    equiangular_classifier, structure_classifier, _ = _over_pairs(classifier)
     return CollapseReport(
         nc1=nc1[CONVENTIONS[convention].nc1],
         **nc1,
         cdnv=cdnv,
         nc2_equinorm=_equinorm(between.centred),
-        nc2_equiangular=_equiangular(between.centred),
-        nc2_structure=_structure(between.centred, between.centred),
+        nc2_equiangular=equiangular,
+        nc2_structure=structure,
         nc2_condition=between.condition,
         nc2_equinorm_classifier=_equinorm(classifier),
-        nc2_equiangular_classifier=_equiangular(classifier),
-        nc2_structure_classifier=_structure(classifier, classifier),
+        nc2_equiangular_classifier=equiangular_classifier,
+        nc2_structure_classifier=structure_classifier,
         nc3=_duality(classifier, between.centred),
         nc3_structure=_structure(classifier, between.centred),
         nc3_cosine=within.cosine,
@@ -412,33 +423,67 @@ def _equinorm(vectors: Tensor | None) -> float:
     return float(norms.std() / norms.mean()) if vectors.any() else math.inf
 
 
-def _equiangular(vectors: Tensor | None) -> float:
-    """Mean over pairs of rows of |cos + 1/(K-1)|."""
+def _over_pairs(
+    vectors: Tensor | None, variances: Tensor | None = None
+) -> tuple[float, float, float]:
+    """What is a mean or sum over pairs of rows, from one pass over their cosines.
+
+    Equiangularity: mean over pairs of |cos + 1/(K-1)|. Structure: the Frobenius distance of the
+    Gram matrix, at norm 1, from (I - J/K)/sqrt(K-1). CDNV: mean over pairs of
+    (v + v') / (2 |mu - mu'|^2), nan without variances.
+    """
     if vectors is None:
-        return math.nan
+        return math.nan, math.nan, math.nan
     if not vectors.any():
-        return math.inf
+        return math.inf, math.inf, math.inf
     num_classes = len(vectors)
-    norms = torch.linalg.vector_norm(vectors, dim=1, keepdim=True)
-    unit = vectors / norms.where(norms > 0, 1)
-    total = 0.0
+    norms = torch.linalg.vector_norm(vectors, dim=1)
+    unit = vectors / norms.where(norms > 0, 1)[:, None]
+    whole = _product_norm(vectors, vectors)
+    scale = norms / math.sqrt(whole) if whole else norms
+    root = math.sqrt(num_classes - 1)
+    squares, least = norms.square(), math.inf
+    deviation = gap = cdnv = 0.0
     for block in _row_blocks(num_classes):
-        deviation = (unit[block] @ unit.T + 1 / (num_classes - 1)).abs_()
-        deviation[torch.arange(len(block)), block] = 0
-        total += float(deviation.sum())
-    return total / (num_classes * (num_classes - 1))
+        first, size = int(block[0]), len(block)
+        rest = slice(first, None)  # cosines are symmetric: from the diagonal on
+        cosines = unit[block] @ unit[rest].T
+        own = torch.arange(size)
+        terms = (cosines + 1 / (num_classes - 1)).abs_()
+        terms[own, own] = 0
+        deviation += float(2 * terms.sum() - terms[:, :size].sum())
+        torch.mul(cosines, scale[rest], out=terms).mul_(scale[block, None])
+        terms += 1 / (num_classes * root)
+        terms[own, own] -= 1 / root
+        terms.square_()
+        gap += float(2 * terms.sum() - terms[:, :size].sum())
+        if variances is not None:
+            lengths = squares[block, None] + squares[rest]
+            distances = cosines.mul_(norms[rest]).mul_(-2 * norms[block, None]).add_(lengths)
+            distances[own, own] = math.inf
+            least = min(least, float((distances - 1e-14 * lengths).min()))
+            terms = (variances[block, None] + variances[rest]).div_(distances)
+            cdnv += float(terms.sum() - terms[:, :size].sum() / 2)
+    pairs = num_classes * (num_classes - 1)
+    # Two class means that coincide, up to rounding, are infinitely far from collapse.
+    cdnv = math.nan if variances is None else cdnv / pairs if least > 0 else math.inf
+    return deviation / pairs, math.sqrt(gap) if whole else math.inf, cdnv
+
+
+def _product_norm(left: Tensor, right: Tensor) -> float:
+    """|L R^T|; its square is <L^T L, R^T R>, which is computed on the smaller side."""
+    num_classes, dim = right.shape
+    if num_classes > dim:
+        return float(((left.T @ left) * (right.T @ right)).sum().clamp(min=0).sqrt())
+    return float((left @ right.T).norm())
 
 
 def _structure(left: Tensor | None, right: Tensor | None) -> float:
     """Frobenius distance of left right^T, at norm 1, from (I - J/K)/sqrt(K-1)."""
     if left is None or right is None:
         return math.nan
-    num_classes, dim = right.shape
-    # |L R^T|^2 = <L^T L, R^T R> = |L R^T|^2 computed on the smaller side.
-    if num_classes > dim:
-        norm = float(((left.T @ left) * (right.T @ right)).sum().clamp(min=0).sqrt())
-    else:
-        norm = float((left @ right.T).norm())
+    num_classes = len(right)
+    norm = _product_norm(left, right)
     if norm == 0:
         return math.inf
     total = 0.0
@@ -456,19 +501,3 @@ def _duality(classifier: Tensor | None, centred: Tensor) -> float:
     if not (classifier.any() and centred.any()):
         return math.inf
     return float((classifier / classifier.norm() - centred / centred.norm()).square().sum())
-
-
-def _cdnv(centred: Float[Tensor, "classes dim"], variances: Float[Tensor, " classes"]) -> float:
-    """Class-distance normalised variance: mean over pairs of (v + v') / (2 |mu - mu'|^2)."""
-    num_classes = len(centred)
-    squares = centred.square().sum(1)
-    total = 0.0
-    for block in _row_blocks(num_classes):
-        lengths = squares[block, None] + squares
-        distances = lengths - 2 * centred[block] @ centred.T
-        distances[torch.arange(len(block)), block] = math.inf
-        if (distances <= 1e-14 * lengths).any():  # two class means coincide, up to rounding
-            return math.inf
-        # v_c appears once as v and once as v', so the half goes.
-        total += float((variances[block, None] / distances).sum())
-    return total / (num_classes * (num_classes - 1))
