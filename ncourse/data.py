@@ -7,7 +7,7 @@ pixels divided by their largest possible value and the mean training image subtr
 import gzip
 import hashlib
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -28,6 +28,7 @@ __all__ = [
     "fashion_mnist",
     "gaussian_mixture",
     "image_folder",
+    "in_memory",
     "mnist",
 ]
 
@@ -52,7 +53,7 @@ PUBLISHED = {
 and torchvision checks only the compressed ones when it fetches them."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Dataset:
     """A labelled data set in memory, split into training and test samples.
 
@@ -108,6 +109,13 @@ class Dataset:
                     f"{int(labels.max())}; {self.num_classes} class names allow 0 to "
                     f"{self.num_classes - 1}"
                 )
+
+    def __repr__(self) -> str:
+        shape = " x ".join(map(str, self.input_shape))
+        return (
+            f"Dataset({self.name!r}: {len(self.labels)} training and {len(self.test_labels)} test "
+            f"samples of {shape}, {self.num_classes} classes)"
+        )
 
     @property
     def num_classes(self) -> int:
@@ -192,6 +200,24 @@ class Dataset:
         chosen = order[rank <= per_class]
         name = f"{self.name}, {per_class} per class"
         return replace(self, name=name, inputs=self.inputs[chosen], labels=self.labels[chosen])
+
+
+def in_memory(batches: Iterable[Any], *, name: str = "batches") -> Dataset:
+    """Batches of (inputs, labels), such as a `DataLoader` of training samples, as a data set.
+
+    They are read once, so what a loader draws anew each time (crops, flips) is drawn once. There
+    are as many classes as the largest label says, and no test samples.
+
+    Raises:
+        ValueError: if there are none.
+    """
+    pairs = [(torch.as_tensor(batch[0]), torch.as_tensor(batch[1])) for batch in batches]
+    if not pairs:
+        raise ValueError("the loader has no batches")
+    inputs, labels = (torch.cat(parts) for parts in zip(*pairs, strict=True))
+    labels = labels.long()
+    names = tuple(f"class {k}" for k in range(int(labels.max()) + 1))
+    return Dataset(name, inputs, labels, inputs[:0], labels[:0], names)
 
 
 def gaussian_mixture(
@@ -341,7 +367,8 @@ def image_folder(root: str | Path, *, size: int = 32) -> Dataset:
     """Your own images: `train/` and `test/`, in each a folder of images for every class.
 
     All are kept in memory, in three colours and resized to one size (torchvision's `ImageFolder`
-    finds them; classes are in the order of their folders' names).
+    finds them; classes are in the order of their folders' names). What is hidden, with a dot in
+    front of its name, is passed over.
 
     Args:
         root: the folder that holds `train` and `test`; its name is the data set's.
@@ -375,13 +402,30 @@ def _split_folder(folder: Path, size: int) -> tuple[tuple[Tensor, Tensor], tuple
     """Images `(N, 3, size, size)` in 0..1, labels `(N,)`, and class names."""
     try:
         from torchvision.datasets import ImageFolder
+        from torchvision.datasets.folder import IMG_EXTENSIONS
         from torchvision.transforms import functional
     except ImportError as error:
         raise FileNotFoundError(
             f"{folder} cannot be read without: pip install torchvision"
         ) from error
+
+    class Visible(ImageFolder):  # type: ignore[misc]
+        """Without hidden folders, such as those that Jupyter makes."""
+
+        def find_classes(self, directory: str) -> tuple[list[str], dict[str, int]]:
+            names = sorted(p.name for p in Path(directory).iterdir() if p.is_dir())
+            names = [name for name in names if not name.startswith(".")]
+            if not names:
+                raise FileNotFoundError(f"there is no folder of a class in {directory}")
+            return names, {name: index for index, name in enumerate(names)}
+
+    def is_image(path: str) -> bool:
+        parts = Path(path).relative_to(folder).parts
+        hidden = any(part.startswith(".") for part in parts)
+        return path.lower().endswith(IMG_EXTENSIONS) and not hidden
+
     try:
-        found = ImageFolder(str(folder))
+        found = Visible(str(folder), is_valid_file=is_image)
     except FileNotFoundError as error:  # no class, or a class without images
         raise ValueError(f"{folder}: {error}") from error
     if len(found.classes) < 2:

@@ -7,12 +7,23 @@ layer; `model(x)` is `classifier(features(x))`. Collapse is a statement about th
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-__all__ = ["CNN", "MLP", "Classifier", "hidden_layers", "resnet18", "seeded"]
+from ncourse.metrics.capture import find_classifier, main_output
+
+__all__ = [
+    "CNN",
+    "MLP",
+    "Classifier",
+    "found_classifier",
+    "hidden_layers",
+    "resnet18",
+    "seeded",
+]
 
 
 class Classifier(nn.Module):
@@ -35,6 +46,55 @@ class Classifier(nn.Module):
     def forward(self, inputs: Float[Tensor, "samples ..."]) -> Float[Tensor, "samples classes"]:
         """Logits, `(N, K)`."""
         return self.classifier(self.features(inputs))
+
+
+class _Found(nn.Module):
+    """Any network with `features` and `classifier`: what its last linear layer sees, and it."""
+
+    def __init__(self, model: nn.Module, classifier: nn.Linear) -> None:
+        super().__init__()
+        self.model = model
+        self._last = (classifier,)  # in a tuple, or it would be registered twice
+
+    @property
+    def classifier(self) -> nn.Linear:
+        return self._last[0]
+
+    def features(self, inputs: Tensor) -> Tensor:
+        seen: list[Tensor] = []
+
+        def keep(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            seen.append(next(iter((*args, *kwargs.values()))))
+
+        hook = self.classifier.register_forward_pre_hook(keep, with_kwargs=True)
+        try:
+            self.model(inputs)
+        finally:
+            hook.remove()
+        return seen[-1]
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        result = main_output(self.model(inputs))
+        assert result is not None, "it was found to have logits"
+        return result
+
+
+def found_classifier(model: nn.Module, inputs: Tensor) -> nn.Module:
+    """A network of any kind with `features` and `classifier`; its weights are those of `model`.
+
+    Args:
+        model: its last linear layer is found as `ncourse.metrics.capture` finds it.
+        inputs: `(2, ...)` or more, to run it once.
+
+    Raises:
+        ValueError: as `capture`; also if its output is not that of the layer.
+    """
+    layer = find_classifier(model, inputs)
+    if not isinstance(layer, nn.Linear):
+        raise ValueError(
+            f"the classifier is a {type(layer).__name__}; training needs an nn.Linear at the end"
+        )
+    return _Found(model, layer)
 
 
 class MLP(Classifier):
@@ -128,8 +188,12 @@ def resnet18(input_shape: Sequence[int], num_classes: int, *, seed: int = 0) -> 
 
     Source: He, Zhang, Ren, Sun 2016 (arXiv 1512.03385).
     """
-    from torchvision import models
-
+    try:
+        from torchvision import models
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            'resnet18 needs: pip install "ncourse[vision]"', name=error.name
+        ) from error
     if len(input_shape) != 3:
         raise ValueError(
             f"input_shape is {tuple(input_shape)}; a ResNet needs (channels, height, width)"

@@ -12,6 +12,7 @@ A run folder holds
 Each file is written in one step. `run.json` says "finished" only once all others are there.
 """
 
+import importlib.util
 import json
 import platform
 import re
@@ -25,16 +26,22 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
-from rich.live import Live
-from rich.text import Text
+
+try:
+    from rich.console import Console
+    from rich.live import Live
+    from rich.text import Text
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError(
+        'run folders need: pip install "ncourse[cli]"', name=error.name
+    ) from error
 
 from ncourse import data, papers
 from ncourse.claims import Outcome
 from ncourse.data import Dataset
 from ncourse.files import write_whole
 from ncourse.tables import Table
-from ncourse.training import History, checkpoints_in, place
+from ncourse.training import Hardware, History, checkpoints_in, hardware, place
 
 __all__ = ["DATA", "RunError", "dataset", "folder_name", "run"]
 
@@ -47,7 +54,7 @@ DATA: dict[str, Callable[[], Dataset]] = {
 }
 """The data sets that have a name; any other is a folder of images."""
 
-SAME = ("paper", "scale", "seed", "data", "checksum", "ncourse", "torch", "processes")
+SAME = ("paper", "scale", "seed", "data", "checksum", "ncourse", "torch", "processes", "hardware")
 """What a run that is resumed must have in common with its beginning."""
 
 SHOWN = {
@@ -72,6 +79,7 @@ def run(
     out: str | Path | None = None,
     resume: bool = False,
     console: Console | None = None,
+    on: Hardware | None = None,
 ) -> Outcome:
     """Run `ncourse.papers.PAPER.experiment` and keep what it was and what it found in a folder.
 
@@ -90,6 +98,7 @@ def run(
         out: the folder; `runs/` and `folder_name` if None.
         resume: whether to go on with a run that is in that folder; if there is none, it starts.
         console: where to show progress; standard output if None.
+        on: what `fit` trains on; the CPU in float32 if None.
 
     Raises:
         RunError: for an unknown paper or data set; a folder that exists, without `resume`; one with
@@ -107,9 +116,12 @@ def run(
     resumable = experiment.paper.resumable
     if here.processes > 1 and not resumable:
         raise RunError(f"{paper} does not train through `fit`: run it in one process")
+    on = on or Hardware()
+    if on != Hardware() and not resumable:
+        raise RunError(f"{paper} does not train through `fit`: it runs on the CPU, as it is")
     about: dict[str, Any] = {
         "state": "running",
-        "command": _command(paper, scale, data, seed, out),
+        "command": _command(paper, scale, data, seed, out, on),
         "paper": paper,
         "scale": scale,
         "seed": seed,
@@ -119,6 +131,7 @@ def run(
         "torch": version("torch"),
         "python": platform.python_version(),
         "processes": here.processes,
+        "hardware": vars(on),
         "threads": torch.get_num_threads(),
         "started": _now(),
         "resumed": [],
@@ -141,13 +154,14 @@ def run(
         # Not asked of the other processes: process 0 may have made the folder before they look.
         raise RunError(f"{folder} exists already; go on with --resume, or name another with --out")
     if here.rank > 0:
-        with checkpoints_in(folder / "checkpoints"):
+        with hardware(on), checkpoints_in(folder / "checkpoints"):
             return experiment(scale, seed=seed, data=chosen)
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "run.json", about)
     _announce(console, paper, folder, resumable, again)
     try:
-        with _shown(console) as tell, checkpoints_in(folder / "checkpoints", tell=tell):
+        kept_in = folder / "checkpoints"
+        with hardware(on), _shown(console) as tell, checkpoints_in(kept_in, tell=tell):
             outcome = experiment(scale, seed=seed, data=chosen)
         _write(folder, outcome)
     except BaseException as error:
@@ -204,9 +218,16 @@ def write_json(path: Path, content: Any) -> None:
     write_whole(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
 
-def _command(paper: str, scale: str, data: str | None, seed: int, out: str | Path | None) -> str:
+def _command(
+    paper: str, scale: str, data: str | None, seed: int, out: str | Path | None, on: Hardware
+) -> str:
     words = ["ncourse", "run", paper, "--scale", scale, "--seed", str(seed)]
     words += [] if data is None else ["--data", data]
+    if on.accelerator != "cpu":
+        words += ["--accelerator", on.accelerator]
+    if on.precision != "32-true":
+        words += ["--precision", on.precision]
+    words += ["--compile"] * on.compiled
     return shlex.join(words + ([] if out is None else ["--out", Path(out).as_posix()]))
 
 
@@ -225,9 +246,10 @@ def _read(path: Path) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise RunError(f"{path} is not readable: {error}") from error
     known = kept if isinstance(kept, dict) else {}
-    missing = {*SAME, "state", "resumed", "threads", "python"} - set(known)
+    missing = {*SAME[:-1], "state", "resumed", "threads", "python"} - set(known)
     if missing:
         raise RunError(f"{path} is not of a run: it lacks {', '.join(sorted(missing))}")
+    known.setdefault("hardware", vars(Hardware()))  # runs from before it could be chosen
     if not isinstance(known["state"], str) or not isinstance(known["resumed"], list):
         raise RunError(f"{path} is not of a run: its state or resumed is of another kind")
     return dict(known)
@@ -246,6 +268,8 @@ def _say(console: Console, line: str) -> None:
 
 def _announce(console: Console, paper: str, folder: Path, resumable: bool, again: bool) -> None:
     _say(console, f"run folder: {folder}")
+    if not _can_draw():
+        _say(console, "there will be no figures: they need pip install matplotlib")
     if not resumable:
         what = "it starts again" if again else "if interrupted it will start again"
         _say(console, f"{paper} does not train through `fit`: {what} from the beginning")
@@ -282,7 +306,7 @@ def _write(folder: Path, outcome: Outcome) -> None:
         (folder / part).mkdir(exist_ok=True)
     for name, table in names.items():
         table.save(folder / "tables" / f"{name}.csv")
-        if {"epoch", *SHOWN} <= set(table):
+        if {"epoch", *SHOWN} <= set(table) and _can_draw():
             History(table).plot(folder / "figures" / f"{name}.png")
     write_json(
         folder / "claims.json",
@@ -293,6 +317,10 @@ def _write(folder: Path, outcome: Outcome) -> None:
     for kept in (folder / "checkpoints").iterdir():
         if kept.is_dir():  # weights for observing again, which nobody will
             shutil.rmtree(kept)
+
+
+def _can_draw() -> bool:
+    return importlib.util.find_spec("matplotlib") is not None
 
 
 def _unused(name: str, taken: Mapping[str, Any]) -> str:

@@ -14,6 +14,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ncourse.precision import in_full_precision
+
 __all__ = [
     "SimplexFrame",
     "coherence",
@@ -29,6 +31,7 @@ __all__ = [
 ]
 
 
+@in_full_precision
 def simplex_etf(
     num_classes: int,
     dim: int,
@@ -63,6 +66,7 @@ def simplex_etf(
     return vertices.to(dtype or torch.get_default_dtype())
 
 
+@in_full_precision
 def nearest_etf(vectors: Float[Tensor, "classes dim"]) -> Float[Tensor, "classes dim"]:
     """The unit-norm simplex ETF nearest to K given vectors in the Frobenius norm.
 
@@ -105,6 +109,7 @@ class SimplexFrame:
 
     basis: Float[Tensor, "classes dim"]
 
+    @in_full_precision
     def __post_init__(self) -> None:
         _check_vectors(self.basis)
         num_classes, dim = self.basis.shape
@@ -122,6 +127,7 @@ class SimplexFrame:
             )
 
     @classmethod
+    @in_full_precision
     def nearest(cls, means: Float[Tensor, "classes dim"]) -> "SimplexFrame":
         """The frame nearest to class means: centred, rows normalised, then the polar factor.
 
@@ -158,6 +164,7 @@ class SimplexFrame:
         scale = math.sqrt(num_classes / (num_classes - 1))
         return scale * (self.basis - self.basis.mean(0))
 
+    @in_full_precision
     def grow(self, num_new: int, *, generator: torch.Generator | None = None) -> "SimplexFrame":
         """A frame with `num_new` more rows; the old basis rows stay exactly as they are.
 
@@ -188,6 +195,7 @@ class SimplexFrame:
         return SimplexFrame(torch.cat([self.basis, new]))
 
 
+@in_full_precision
 def gram_matrix(vectors: Float[Tensor, "vectors dim"]) -> Float[Tensor, "vectors vectors"]:
     """All inner products of the rows: entry (i, j) is <v_i, v_j>.
 
@@ -200,6 +208,7 @@ def gram_matrix(vectors: Float[Tensor, "vectors dim"]) -> Float[Tensor, "vectors
     return vectors @ vectors.T
 
 
+@in_full_precision
 def cosine_matrix(vectors: Float[Tensor, "vectors dim"]) -> Float[Tensor, "vectors vectors"]:
     """All cosines between the rows, in [-1, 1]: the Gram matrix of the normalised rows.
 
@@ -222,6 +231,7 @@ def off_diagonal(matrix: Float[Tensor, "n n"]) -> Float[Tensor, " pairs"]:
     return matrix[~torch.eye(len(matrix), dtype=torch.bool, device=matrix.device)]
 
 
+@in_full_precision
 def coherence(vectors: Float[Tensor, "vectors dim"]) -> float:
     """The largest |cosine| between two different rows, in [0, 1].
 
@@ -283,6 +293,7 @@ def growth_cosine(num_old: int, num_new: int) -> float:
     return math.sqrt((1 - 1 / num_old) / (1 - 1 / num_new))
 
 
+@in_full_precision
 def repel(
     points: Float[Tensor, "*starts points dim"],
     *,

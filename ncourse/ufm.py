@@ -23,6 +23,7 @@ from scipy.optimize import linprog, minimize
 from torch import Tensor
 from torch.nn.functional import cross_entropy, one_hot
 
+from ncourse.precision import in_full_precision, with_gradients
 from ncourse.simplex import cosine_matrix, off_diagonal, simplex_etf
 
 __all__ = [
@@ -238,6 +239,7 @@ class LayerPeeled:
     gap: float
 
 
+@in_full_precision
 def objective(
     problem: UFM, *, features: Tensor, weight: Tensor, bias: Tensor | None = None
 ) -> Float[Tensor, ""]:
@@ -309,6 +311,7 @@ def margin(problem: UFM) -> float:
     return math.log(problem.num_classes / shrinkage - problem.num_classes + 1)
 
 
+@in_full_precision
 def optimum(problem: UFM, *, seed: int = 0) -> Optimum:
     """The global minimum of a balanced model in closed form.
 
@@ -369,6 +372,8 @@ def random_point(problem: UFM, *, seed: int = 0, scale: float = 1.0) -> Point:
     return _unflatten(problem, flat)
 
 
+@in_full_precision
+@with_gradients
 def solve(
     problem: UFM, *, start: Point, tolerance: float = 1e-8, max_iterations: int = 20_000
 ) -> Solution:
@@ -406,6 +411,8 @@ def solve(
     return Solution(_unflatten(problem, flat), value, gradient, gradient <= tolerance, iterations)
 
 
+@in_full_precision
+@with_gradients
 def critical_point(problem: UFM, rank: int, *, num_starts: int = 8) -> Point:
     """A critical point of rank r: the best solution with d = r, padded with zeros to d dimensions.
 
@@ -440,6 +447,8 @@ def critical_point(problem: UFM, rank: int, *, num_starts: int = 8) -> Point:
     )
 
 
+@in_full_precision
+@with_gradients
 def curvature(problem: UFM, point: Point) -> Curvature:
     """All eigenvalues of the Hessian of a model's loss at a point, and the steepest way down.
 
@@ -470,6 +479,7 @@ def curvature(problem: UFM, point: Point) -> Curvature:
     return Curvature(eigenvalues, _unflatten(problem, vectors[:, 0]))
 
 
+@in_full_precision
 def plane(
     problem: UFM,
     *,
@@ -509,6 +519,7 @@ def plane(
     return heights
 
 
+@in_full_precision
 def decompose_mse(
     *, features: Tensor, labels: Tensor, weight: Tensor, bias: Tensor, penalty: float
 ) -> LossDecomposition:
@@ -592,6 +603,8 @@ def decompose_mse(
     return parts
 
 
+@in_full_precision
+@with_gradients
 def solve_layer_peeled(
     *,
     samples_per_class: Sequence[int],
@@ -666,6 +679,7 @@ def solve_layer_peeled(
     return LayerPeeled(features, weight, value, max(gap.item(), 0.0))
 
 
+@in_full_precision
 def minority_cosine(
     weight: Float[Tensor, "classes dim"], samples_per_class: Sequence[int]
 ) -> float:

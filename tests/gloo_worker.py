@@ -12,11 +12,12 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from ncourse.metrics import CollapseMetric
+from ncourse.metrics import CollapseMetric, stream
 
 
 def main(rank: int, folder: Path) -> None:
     torch.set_num_threads(1)
+    stream.WAITING = 64  # some samples in the scatter, some not
     job = torch.load(folder / "job.pt", weights_only=True)
     num_processes = len(job["starts"]) - 1
     torch.distributed.init_process_group(

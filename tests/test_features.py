@@ -139,6 +139,7 @@ def test_a_file_that_is_not_features_is_refused_by_name(tmp_path):
     torch.save([1, 2], tmp_path / "list.pt")
     (tmp_path / "half.pt").write_bytes(b"PK\x03\x04")
     (tmp_path / "table.csv").write_text("1,2")
+    (tmp_path / "notes.txt").write_text("1,2")
     says = {
         "half.npz": "cannot be read",
         "empty.npz": "cannot be read",
@@ -148,7 +149,8 @@ def test_a_file_that_is_not_features_is_refused_by_name(tmp_path):
         "trap.pt": "cannot be read",
         "list.pt": "holds a list",
         "half.pt": "cannot be read",
-        "table.csv": "ends in .npz or .pt",
+        "table.csv": "its columns are 1, 2; expected one called labels",
+        "notes.txt": "ends in .npz, .npy, .csv",
         "nowhere.npz": "No such file",
     }
     for name, message in says.items():
@@ -171,3 +173,63 @@ def test_what_measure_refuses_is_one_line(tmp_path):
     path = features.save(tmp_path / "v.npz", given["features"], given["labels"])
     result = CliRunner().invoke(app, ["measure", str(path), "--convention", "mine"])
     assert "mine" in result.stderr
+
+
+def test_every_kind_of_file_is_measured_alike(tmp_path):
+    from safetensors.torch import save_file
+
+    given = some()
+    expected = measure(*given.values()).as_dict()
+    torch.save(given, tmp_path / "a.pt")
+    torch.save({name: tensor.tolist() for name, tensor in given.items()}, tmp_path / "lists.pt")
+    save_file(given, tmp_path / "a.safetensors")
+    np.savez(tmp_path / "big.npz", **{n: t.numpy().astype(">f8") for n, t in given.items()}
+             | {"labels": given["labels"].numpy().astype(">u2")})  # fmt: skip
+    for name in ("a.pt", "lists.pt", "a.safetensors", "big.npz"):
+        report = features.load(tmp_path / name).measure()
+        assert report.as_dict() == pytest.approx(expected), name
+    for name, tensor in given.items():
+        np.save(tmp_path / f"{name}.npy", tensor.numpy())
+    others = [f"--{name}={tmp_path / name}.npy" for name in ("labels", "weight", "bias")]
+    command = ["measure", str(tmp_path / "features.npy"), "--json"]
+    result = CliRunner().invoke(app, [*command, *others])
+    assert json.loads(result.stdout) == pytest.approx(expected)
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 1
+    assert "has no array 'labels'" in result.stderr
+    assert "--labels" in result.stderr
+
+
+def test_a_table_with_names_or_numbers_for_labels(tmp_path):
+    given = some()
+    expected = measure(given["features"], given["labels"]).as_dict()
+    names = ["ant", "bee", "cow"]
+    for kind, labels in (("numbers", given["labels"].tolist()),
+                         ("names", [names[k] for k in given["labels"]])):  # fmt: skip
+        rows = [
+            ",".join([str(label), *map(repr, row)])
+            for label, row in zip(labels, given["features"].tolist(), strict=True)
+        ]
+        path = tmp_path / f"{kind}.csv"
+        path.write_text("\n".join(["label,a,b,c,d", *rows]))
+        report = features.load(path).measure()
+        assert report.as_dict() == pytest.approx(expected, nan_ok=True)
+        assert report.classes == (tuple(names) if kind == "names" else (0, 1, 2))
+    (tmp_path / "short.csv").write_text("label,a\n1\n")
+    with pytest.raises(ValueError, match=r"short\.csv cannot be read: a row has another number"):
+        features.load(tmp_path / "short.csv")
+
+
+def test_classes_are_chosen_on_the_command_line(tmp_path):
+    given = some()
+    given["labels"][:2] = torch.tensor([-100, 3])
+    weight = torch.randn(4, 4, generator=torch.Generator().manual_seed(0))
+    path = features.save(tmp_path / "c.npz", given["features"], given["labels"], weight)
+    command = ["measure", str(path), "--json", "--ignore-index=-100"]
+    found = json.loads(CliRunner().invoke(app, [*command, "--min-samples", "2"]).stdout)
+    assert (found["num_classes"], found["num_samples"], found["smallest_class"]) == (3, 10, 3)
+    found = json.loads(CliRunner().invoke(app, [*command, "--classes", "0,2"]).stdout)
+    assert (found["num_classes"], found["num_samples"]) == (2, 7)
+    result = CliRunner().invoke(app, [*command, "--classes", "a"])
+    assert result.exit_code == 1
+    assert "--classes takes numbers" in result.stderr

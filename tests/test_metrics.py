@@ -588,7 +588,6 @@ def _with(index: tuple[int, int], value: float) -> Tensor:
         ({"bias": BIAS / 0}, ValueError, "bias contains NaN or infinity"),
         ({"num_classes": 3}, ValueError, r"weight is \(2, 2\) but num_classes is 3"),
         ({"weight": None}, ValueError, "bias is given without a weight"),
-        ({"weight": None, "bias": None, "num_classes": None}, ValueError, "num_classes=…"),
         ({"weight": WEIGHT[:1], "bias": None, "labels": LABELS * 0}, ValueError, "at least 2"),
         ({"convention": "mine"}, ValueError, "'mine'; expected one of papyan, zhu, jacot, wu"),
     ],
@@ -642,21 +641,23 @@ def test_more_classes_than_one_block_of_pairs():
 def test_a_report_as_numbers_as_text_and_as_a_table():
     report = measure(FEATURES, LABELS, WEIGHT, BIAS)
     numbers = report.as_dict()
-    assert set(numbers) == {field.name for field in fields(report)} - {"convention"}
+    assert set(numbers) == {field.name for field in fields(report)} - {"convention", "classes"}
     assert (numbers["rank"], numbers["simplex_fits"], numbers["num_samples"]) == (1.0, 1.0, 4.0)
     assert all(type(number) is float for number in numbers.values())
     assert repr(report) == str(report)
+    single = "1: nothing varies within it; min_samples=2 leaves it out"
     head, first, *rest = str(report).split("\n")
     assert head == f"{'convention papyan':<27} 4 samples, 2 classes, simplex fits"
     assert first == f"{'nc1':<27} 0.125"
-    assert rest[-1] == f"{'rank':<27} 1"
-    assert len(rest) == 18  # nineteen numbers; sizes and the room for a simplex are in the head
+    assert rest[-2:] == [f"{'rank':<27} 1", f"{'smallest_class':<27} {single}"]
+    assert len(rest) == 19  # twenty numbers; sizes and the room for a simplex are in the head
     html = report._repr_html_()
     caption = "<caption>convention papyan: 4 samples, 2 classes, simplex fits</caption><tbody>"
     assert html.startswith(f"<table>{caption}<tr><th scope='row'>nc1</th><td>0.125</td></tr><tr>")
-    assert html.endswith("<tr><th scope='row'>rank</th><td>1</td></tr></tbody></table>")
-    crowded = measure(torch.tensor([[0.0], [1], [5]]), torch.arange(3), None, num_classes=3)
-    assert "3 samples, 3 classes, simplex does not fit" in str(crowded)
+    last = f"<tr><th scope='row'>smallest_class</th><td>{single}</td></tr></tbody></table>"
+    assert html.endswith(last)
+    crowded = measure(torch.tensor([[0.0], [1], [5]] * 2), torch.arange(6) % 3)
+    assert "6 samples, 3 classes, simplex does not fit" in str(crowded)
     assert not crowded.simplex_fits
 
 

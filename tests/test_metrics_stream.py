@@ -20,6 +20,7 @@ from ncourse.metrics import (
     capture,
     measure,
     nearest_class_mean,
+    stream,
 )
 from ncourse.metrics.stream import _gather
 
@@ -31,6 +32,12 @@ def _same_initial_weights():
     with torch.random.fork_rng():
         torch.manual_seed(0)
         yield
+
+
+@pytest.fixture(autouse=True)
+def _few_samples_wait(monkeypatch):
+    """Streams of a few hundred samples pass through the scatter, as long ones do."""
+    monkeypatch.setattr(stream, "WAITING", 64)
 
 
 def _cloud(num_samples=700, num_classes=5, dim=12, spread=0.5, offset=0.0, dtype=torch.float32):
@@ -128,8 +135,18 @@ def test_memory_does_not_grow_with_the_stream():
         states = (getattr(metric, name) for name in metric._defaults)
         return sum(tensor.nbytes for state in states for tensor in state)
 
-    short, long = _stream(features[:50], labels[:50], 10), _stream(features, labels, 10)
+    short, long = _stream(features[:140], labels[:140], 70), _stream(features, labels, 70)
+    assert short.scatter
     assert size(short) == size(long) > 0
+
+
+def test_a_short_stream_needs_no_scatter(monkeypatch):
+    monkeypatch.setattr(stream, "WAITING", 4096)
+    features, labels, classifier = _cloud()
+    metric = _stream(features, labels, 70, classifier=classifier)
+    assert not metric.scatter
+    whole = measure(features, labels, classifier.weight, classifier.bias)
+    _assert_same(metric.compute(), whole, rel=1e-6)
 
 
 def test_no_graph_is_kept():
@@ -247,7 +264,7 @@ def test_mistakes_at_construction_and_at_the_end():
     with pytest.raises(ValueError, match="'mine'; expected one of"):
         CollapseMetric(6, convention="mine")
     with pytest.raises(ValueError, match="the classifier is a Conv2d"):
-        CollapseMetric(5, classifier=nn.Conv2d(3, 5, 1))
+        CollapseMetric(5, classifier=nn.Conv2d(3, 5, 3))
     metric = CollapseMetric(3)
     metric.update(torch.ones(2, 2), torch.tensor([0, 2]))
     with pytest.raises(ValueError, match=r"no sample of class 1 \(of 3\)"):
@@ -349,7 +366,7 @@ def test_capture_finds_the_classifier_and_what_it_sees(after):
     assert torch.equal(captured.labels, torch.cat([y for _, y in batches]))
     assert torch.equal(captured.weight, model.head.weight)
     assert torch.equal(captured.bias, model.head.bias)
-    assert not any(t.requires_grad for t in vars(captured).values())
+    assert not any(t.requires_grad for t in vars(captured).values() if t is not True)
     report = measure(captured.features, captured.labels, captured.weight, captured.bias)
     assert report.num_samples == 15
 
@@ -430,7 +447,7 @@ def test_capture_lists_the_candidates_of_an_ambiguous_model():
 
 def test_capture_tells_what_is_wrong():
     with pytest.raises(ValueError, match=r"no nn.Linear ran.* linear layers are none"):
-        capture(nn.Sequential(nn.Conv1d(6, 4, 1), nn.Flatten()), _batches(shape=(6, 1)))
+        capture(nn.Sequential(nn.Conv1d(6, 4, 2), nn.Flatten()), _batches(shape=(6, 2)))
     with pytest.raises(
         ValueError, match=r"'fc' is not in the model.* 'backbone.0', 'unused', 'head"
     ):
@@ -568,9 +585,8 @@ def test_capture_needs_no_parameters_before_the_classifier_and_no_tensor_as_resu
         def forward(self, x):
             return {"scores": self.head(x)}
 
-    with pytest.raises(ValueError, match=r"cannot tell which .*pass classifier=, one of 'head'$"):
-        capture(Dictionary(), _batches())
-    assert capture(Dictionary(), _batches(), classifier="head").logits.shape == (15, 4)
+    captured = capture(model := Dictionary(), _batches())
+    assert torch.equal(captured.weight, model.head.weight)
     with pytest.raises(ValueError, match=r"no nn\.Linear ran; the model's linear layers are none"):
         capture(nn.Identity(), _batches())
 
@@ -586,7 +602,9 @@ def test_a_view_of_the_scores_is_not_the_scores():
             self.second(scores)
             return scores[:, :2]  # starts where `first`'s output starts, shaped as `second`'s
 
-    assert torch.equal(capture(model := Half(), _batches()).weight, model.second.weight)
+    with pytest.warns(UserWarning, match=r"the output of 'second' is not W h \+ b"):
+        captured = capture(model := Half(), _batches())
+    assert torch.equal(captured.weight, model.second.weight)
 
 
 def test_a_classifier_may_lack_a_bias_but_not_a_weight():

@@ -19,7 +19,7 @@ try:
     from rich.text import Text
 except ModuleNotFoundError as error:
     raise SystemExit(
-        f'ncourse: {error.name} is not installed; the command needs: pip install "ncourse[course]"'
+        f'ncourse: {error.name} is not installed; the command needs: pip install "ncourse[cli]"'
     ) from error
 
 from ncourse.course.manifest import Book, Chapter, ManifestError, load
@@ -61,8 +61,12 @@ def options(
     """The neural collapse course: read it, build it, test it."""
 
 
-def _book() -> Book:
-    """The course around the working folder."""
+PACKAGED = Path(__file__).parents[1] / "carried" / "book.toml"
+"""The course as a wheel carries it; not there in a checkout."""
+
+
+def _book(*, to_read: bool = False) -> Book:
+    """The course around the working folder, or, to be read only, the one that a wheel carries."""
     here = Path.cwd()
     for folder in (here, *here.parents):
         if (folder / "book.toml").is_file():
@@ -70,10 +74,17 @@ def _book() -> Book:
                 return load(folder / "book.toml")
             except ManifestError as error:
                 raise _fail(f"book.toml: {error}") from None
+    if to_read and PACKAGED.is_file():
+        return load(PACKAGED)
     raise _fail(
         f"no book.toml in {here} or above it; this command works on a checkout of the course, "
         "so change into its folder first"
     )
+
+
+def _own(book: Book) -> Path:
+    """Where the reader's notebooks are: beside the course, or where a carried one was called."""
+    return (Path.cwd() if book.root == PACKAGED.parent else book.root) / "my-course"
 
 
 def _chapters(book: Book, numbers: list[int] | None) -> list[Chapter]:
@@ -87,7 +98,7 @@ def _chapters(book: Book, numbers: list[int] | None) -> list[Chapter]:
 @app.command("list")
 def list_chapters() -> None:
     """List the chapters with their papers and minutes."""
-    book = _book()
+    book = _book(to_read=True)
     table = Table(title=book.title)
     for column, justify in (
         ("", "right"),
@@ -128,11 +139,11 @@ def lab(
     """Open JupyterLab on your own copy of the course, `my-course/`, which updates leave alone."""
     from ncourse.course.working_copy import SETTINGS, working_copy
 
-    book = _book()
+    book = _book(to_read=True)
     first = book.chapters[0].number if chapter == 0 else chapter  # a course may begin with 1
     shown = _chapters(book, [first])[0]
     laid = _chapters(book, [fresh])[0] if fresh is not None else None
-    copy = working_copy(book, laid)
+    copy = working_copy(book, laid, _own(book))
     for note in copy.notes:
         console.print(note, highlight=False, markup=False, soft_wrap=True)
     opened = copy.laid or shown.file
@@ -237,13 +248,30 @@ def run(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the run that is there.")
     ] = False,
+    accelerator: Annotated[str, typer.Option(help="cpu, cuda, mps or auto.")] = "cpu",
+    precision: Annotated[str, typer.Option(help="32-true, bf16-mixed, 16-mixed.")] = "32-true",
+    devices: Annotated[int, typer.Option(help="As many processes, each with a device.")] = 1,
+    compiled: Annotated[
+        bool, typer.Option("--compile", help="Training steps through torch.compile.")
+    ] = False,
 ) -> None:
     """Run a paper's experiment in a folder of its own: tables, figures, claims, checkpoints."""
     from ncourse import runs, training
 
+    if devices > 1 and training.place().processes == 1:
+        launch = ["torch.distributed.run", "--standalone", f"--nproc-per-node={devices}"]
+        again = [sys.executable, "-m", *launch, "-m", "ncourse.course.cli", *sys.argv[1:]]
+        raise typer.Exit(subprocess.run(again).returncode)
     try:
         outcome = runs.run(
-            paper, scale=scale, data=data, seed=seed, out=out, resume=resume, console=console
+            paper,
+            scale=scale,
+            data=data,
+            seed=seed,
+            out=out,
+            resume=resume,
+            console=console,
+            on=training.Hardware(accelerator, precision, compiled),
         )
     except (ValueError, FileNotFoundError) as error:
         raise _fail(str(error)) from None
@@ -256,8 +284,20 @@ def run(
 @app.command("measure")
 def measure_file(
     file: Annotated[
-        Path, typer.Argument(help="An .npz or .pt file: features, labels, perhaps weight, bias.")
+        Path,
+        typer.Argument(
+            help="An .npz, .npy, .csv, .pt or .safetensors file: features, labels, perhaps weight, "
+            "bias, logits."
+        ),
     ],
+    labels: Annotated[Path | None, typer.Option(help="An .npy file, for features in one.")] = None,
+    weight: Annotated[Path | None, typer.Option(help="An .npy file.")] = None,
+    bias: Annotated[Path | None, typer.Option(help="An .npy file.")] = None,
+    classes: Annotated[str, typer.Option(help='Those to measure, e.g. "0,3,4".')] = "",
+    min_samples: Annotated[
+        int | None, typer.Option(help="Leave out classes with fewer samples.")
+    ] = None,
+    ignore_index: Annotated[int | None, typer.Option(help="Leave out samples so labelled.")] = None,
     convention: Annotated[str, typer.Option(help="papyan, zhu, jacot or wu.")] = "papyan",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
@@ -268,7 +308,17 @@ def measure_file(
     from ncourse import features
 
     try:
-        report = features.load(file).measure(convention=convention)
+        chosen = [int(name) for name in _names(classes)] or None
+    except ValueError:
+        raise _fail(f"--classes takes numbers, such as 0,3,4; got {classes}") from None
+    try:
+        saved = features.load(file, labels=labels, weight=weight, bias=bias)
+        report = saved.measure(
+            convention=convention,
+            classes=chosen,
+            min_samples=min_samples,
+            ignore_index=ignore_index,
+        )
     except (FileNotFoundError, TypeError, ValueError) as error:
         raise _fail(str(error)) from None
     if as_json:  # JSON has neither nan nor infinity
@@ -306,7 +356,7 @@ def assign(
 
     from ncourse.course import assignments, nbgrader, notebooks
 
-    book = _book()
+    book = _book(to_read=True)
     (chosen,) = _chapters(book, [chapter])
     if system not in ("", "nbgrader") or (questions and not system):
         raise _fail("--for takes nbgrader; --questions needs it, because they are marked by hand")
@@ -380,7 +430,7 @@ def grade(
     from ncourse.course import feedback as pages
     from ncourse.course import gradebook, grading
 
-    course = _book()
+    course = _book(to_read=True)
     if (assignment is None) == (not _names(exercises)):
         raise _fail(
             "say what counts, in one way: --assignment with the notebook that you handed out, or "
@@ -488,8 +538,8 @@ def progress(
     """Show which exercises of your notebooks are solved; nothing leaves this machine."""
     from ncourse.course import assignments, grading
 
-    book = _book()
-    folder = folder or book.root / "my-course"
+    book = _book(to_read=True)
+    folder = folder or _own(book)
     if not folder.is_dir():
         raise _fail(f"{folder} is no folder; `ncourse lab` makes my-course")
     rows = []
@@ -655,6 +705,13 @@ def main() -> None:
         app()
     except UnreadableNotebook as error:
         _fail(str(error))
+        raise SystemExit(1) from None
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package in ("", "ncourse"):
+            raise
+        extra = "vision" if package == "torchvision" else "course"
+        _fail(f'{package} is not installed; this needs: pip install "ncourse[{extra}]"')
         raise SystemExit(1) from None
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""

@@ -39,8 +39,10 @@ class WorkingCopy:
     laid: str
 
 
-def working_copy(book: Book, fresh: Chapter | None = None) -> WorkingCopy:
-    """Bring the reader's copy in `my-course/` up to date.
+def working_copy(
+    book: Book, fresh: Chapter | None = None, folder: Path | None = None
+) -> WorkingCopy:
+    """Bring the reader's copy up to date.
 
     A notebook in it is never replaced, nor a page that was edited. Recordings, pictures and pages
     as they were copied follow the course. Drafts are left out.
@@ -48,8 +50,9 @@ def working_copy(book: Book, fresh: Chapter | None = None) -> WorkingCopy:
     Args:
         book: the course.
         fresh: lay today's notebook of this chapter beside the reader's, as `NN-slug.fresh.ipynb`.
+        folder: where the copy is; `my-course/` beside the course if None.
     """
-    folder = book.root / "my-course"
+    folder = folder or book.root / "my-course"
     folder.mkdir(exist_ok=True)
     record = _recorded(folder / _RECORD)
     notes = []

@@ -1,31 +1,45 @@
 """What a user may get wrong about features, labels and classifier, each with what to do."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
 from torch import Tensor
 
+from ncourse.metrics.inputs import ArrayLike, _dtype, _shape, as_labels, as_numbers
 from ncourse.metrics.report import CONVENTIONS
 
 
+def _as_classifier(
+    weight: ArrayLike | None, bias: ArrayLike | None
+) -> tuple[Tensor | None, Tensor | None]:
+    """Weight and bias as tensors; a (K, d, 1, 1) convolution is a (K, d) weight."""
+    weight = None if weight is None else as_numbers(weight, "weight")
+    bias = None if bias is None else as_numbers(bias, "bias")
+    if weight is not None and weight.ndim > 2 and weight.shape[2:].numel() == 1:
+        weight = weight.flatten(1)
+    if bias is not None and bias.ndim == 2 and 1 in bias.shape:
+        bias = bias.flatten()
+    return weight, bias
+
+
 def _check_classifier(
-    weight: Tensor | None, bias: Tensor | None, num_classes: int | None, convention: str
+    weight: Tensor | None, bias: Tensor | None, num_classes: int, convention: str
 ) -> int:
     """The number of classes, once classifier and convention make sense."""
     if convention not in CONVENTIONS:
         raise ValueError(f"convention is {convention!r}; expected one of {', '.join(CONVENTIONS)}")
     if weight is None:
-        if num_classes is None:
-            raise ValueError("weight is None, so say how many classes there are: num_classes=…")
         if bias is not None:
             raise ValueError("bias is given without a weight; pass both or neither")
     else:
         if weight.ndim != 2:
             raise ValueError(f"weight is {_shape(weight)}; expected (classes, features)")
-        if num_classes is not None and num_classes != len(weight):
+        if num_classes != len(weight):
             raise ValueError(
                 f"weight is {_shape(weight)} but num_classes is {num_classes}; expected "
                 f"{num_classes} rows, one a class — pass weight[:{num_classes}]?"
             )
-        num_classes = len(weight)
         if bias is not None and bias.shape != (num_classes,):
             raise ValueError(f"bias is {_shape(bias)}; expected ({num_classes},), one a class")
         for name, tensor in (("weight", weight), ("bias", bias)):
@@ -34,6 +48,12 @@ def _check_classifier(
     if num_classes < 2:
         raise ValueError(
             f"{num_classes} class: collapse compares classes, so at least 2 are needed"
+            + (
+                " — a binary head with one logit? Pass torch.cat([-weight, weight]) / 2, and the "
+                "bias likewise"
+                if weight is not None
+                else ""
+            )
         )
     return num_classes
 
@@ -46,7 +66,6 @@ def _check_samples(
         raise TypeError(
             f"features is {_dtype(features)}; expected floating point — features.float()?"
         )
-    _check_labels(labels)
     if features.ndim != 2:
         raise ValueError(
             f"features is {_shape(features)}; expected (samples, features) — features.flatten(1)?"
@@ -70,38 +89,69 @@ def _check_samples(
         )
     if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < num_classes:
         wrong = labels[(labels < 0) | (labels >= num_classes)][0]
+        ignored = f" — not to be measured? Pass ignore_index={int(wrong)}" if wrong < 0 else ""
         raise ValueError(
             f"labels contains {int(wrong)}; expected 0 to {num_classes - 1} for "
-            f"{num_classes} classes"
+            f"{num_classes} classes{ignored}"
         )
 
 
-def _check_labels(labels: Tensor) -> None:
-    if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
-        raise TypeError(
-            f"labels is {_dtype(labels)}; expected integer class indices — labels.long()?"
-        )
+def _as_indices(labels: ArrayLike) -> Tensor:
+    """Labels as int64, where there is nowhere to keep names."""
+    found = as_labels(labels)
+    if found.names is not None:
+        raise TypeError("labels are names; expected integers: batches cannot agree on their order")
+    return found.indices
 
 
-def _check_counts(labels: Tensor, num_classes: int) -> Tensor:
-    """Samples per class, each at least one."""
-    if len(labels) < num_classes:
+def _without(ignore_index: int | None, labels: Tensor, *others: Tensor | None) -> tuple[Any, ...]:
+    """Labels, and what goes with them row by row, without the ignored ones."""
+    if ignore_index is None or labels.ndim != 1:
+        return labels, *others
+    kept = labels != ignore_index
+    if bool(kept.all()):
+        return labels, *others
+    for other in others:
+        if other is not None and len(other) != len(labels):
+            return labels, *others  # the check of shapes will say so
+    return labels[kept], *(None if o is None else o[kept.to(o.device)] for o in others)
+
+
+def _check_chosen(classes: Sequence[int] | None, min_samples: int | None, num_classes: int) -> None:
+    """Raise for classes that are not there or named twice, and for too low a number."""
+    if classes is not None and not (
+        len(set(classes)) == len(classes) and set(classes) <= set(range(num_classes))
+    ):
         raise ValueError(
-            f"{len(labels)} samples for {num_classes} classes; expected at least one a class"
+            f"classes is {list(classes)}; expected different numbers from 0 to {num_classes - 1}"
         )
-    counts = labels.bincount(minlength=num_classes)
-    _check_no_empty_class(counts)
-    return counts
+    if min_samples is not None and min_samples < 1:
+        raise ValueError(f"min_samples is {min_samples}; a class needs at least 1 sample")
 
 
-def _check_no_empty_class(counts: Tensor) -> None:
-    empty = (counts == 0).nonzero().flatten().tolist()
-    if empty:
+def _chosen(counts: Tensor, classes: Sequence[int] | None, min_samples: int | None) -> Tensor:
+    """The classes that are measured, by number, given how many samples each has.
+
+    Raises:
+        ValueError: if one of them has no sample, and none may be left out; fewer than two remain.
+    """
+    named = torch.arange(len(counts)) if classes is None else torch.tensor(list(classes)).long()
+    named = named.to(counts.device)
+    enough = counts[named] >= (min_samples or 1)
+    empty = named[~enough].tolist()
+    if empty and min_samples is None:
         listed = ", ".join(map(str, empty[:10])) + (", …" if len(empty) > 10 else "")
         raise ValueError(
             f"no sample of class {listed} (of {len(counts)}); a class without samples has no mean "
-            "— measure fewer classes, with labels renumbered and weight[:K]"
+            "— leave such classes out with min_samples=1, or name those to measure with classes="
         )
+    kept = named[enough]
+    if len(kept) < 2:
+        raise ValueError(
+            f"{len(kept)} of {len(named)} classes to measure, each with at least "
+            f"{min_samples or 1} samples; collapse compares classes, so at least 2 are needed"
+        )
+    return kept
 
 
 def _raise_not_finite(features: Tensor) -> None:
@@ -112,11 +162,3 @@ def _raise_not_finite(features: Tensor) -> None:
         f"features contains NaN or infinity in {len(bad)} of {len(features)} samples, first in "
         f"sample {int(bad[0])}; has the training diverged?"
     )
-
-
-def _shape(tensor: Tensor) -> str:
-    return str(tuple(tensor.shape))
-
-
-def _dtype(tensor: Tensor) -> str:
-    return str(tensor.dtype).removeprefix("torch.")

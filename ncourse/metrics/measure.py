@@ -1,7 +1,7 @@
 """From tensors to a report: two passes over the samples, then the numbers."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -9,29 +9,38 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ncourse.metrics.checks import (
+    _as_classifier,
+    _check_chosen,
     _check_classifier,
-    _check_counts,
     _check_samples,
+    _chosen,
     _raise_not_finite,
+    _without,
 )
-from ncourse.metrics.precision import in_full_precision
+from ncourse.metrics.inputs import ArrayLike, _shape, as_labels, as_numbers
 from ncourse.metrics.report import CONVENTIONS, CollapseReport
+from ncourse.precision import in_full_precision
 
 __all__ = ["measure"]
 
+MANY = 64  # classes, from which on their scores are laid out for the search of the largest
 CHUNK = 2**20  # numbers at a time, 4 MB in float32: they stay in cache between two uses
 
 
 @in_full_precision
 @torch.no_grad()
 def measure(
-    features: Tensor,
-    labels: Tensor,
-    weight: Tensor | None = None,
-    bias: Tensor | None = None,
+    features: ArrayLike,
+    labels: ArrayLike,
+    weight: ArrayLike | None = None,
+    bias: ArrayLike | None = None,
     *,
+    logits: ArrayLike | None = None,
     convention: str = "papyan",
     num_classes: int | None = None,
+    classes: Sequence[int] | None = None,
+    min_samples: int | None = None,
+    ignore_index: int | None = None,
 ) -> CollapseReport:
     """Measure neural collapse of features and of the linear classifier on top of them.
 
@@ -45,13 +54,22 @@ def measure(
     | jacot | mean of class means | 1/K | trace_ratio | Jacot et al. 2024 (balanced there) |
     | wu | mean of all samples | n_c/N | trace_fraction | Wu and Mondelli 2025 |
 
+    Everything comes as tensors of any layout, NumPy arrays, or nested lists.
+
     Args:
         features: `(N, d)`, floating point (half precision is computed in float32), finite.
-        labels: `(N,)`, integers in 0..K-1; every class must occur.
-        weight: `(K, d)` as in `nn.Linear`, or None to measure features alone.
+        labels: `(N,)`, integers in 0..K-1, or names, which are numbered in sorted order. Every
+            class must occur, unless `classes` or `min_samples` leaves it out.
+        weight: `(K, d)` as in `nn.Linear` (or `(K, d, 1, 1)`), or None to measure features alone.
         bias: `(K,)` or None.
+        logits: `(N, K)`, the model's own, if it decides otherwise than by the largest entry of
+            W h + b (a cosine head, a quantised one); `nc4` is then about them.
         convention: "papyan", "zhu", "jacot" or "wu".
-        num_classes: K; needed only without a weight.
+        num_classes: K; without it, and without weight and logits, the largest label says it.
+        classes: those to measure; other samples, rows of the weight and logits are left out.
+        min_samples: leaves out classes with fewer. Nothing varies within a class of one sample,
+            which lowers NC1 and CDNV; 2 leaves such classes out.
+        ignore_index: a label whose samples are left out, such as the -100 of padding.
 
     Returns:
         A `CollapseReport`, finished in float64. `rank` counts the singular values of the centred
@@ -59,7 +77,7 @@ def measure(
         with eps that of float32, or max(K, d) times that of float64 for float64 features.
 
     Raises:
-        TypeError: features are not floating point, labels not integers.
+        TypeError: features are not floating point, labels neither integers nor names.
         ValueError: shapes that do not match, NaN or infinity, a label out of range, an empty
             class, fewer samples than classes, fewer than two classes, an unknown convention.
 
@@ -70,14 +88,86 @@ def measure(
     >>> max(report.nc1, report.nc2_equinorm, report.nc2_equiangular, report.nc3, report.nc4) < 1e-12
     True
     """
-    num_classes = _check_classifier(weight, bias, num_classes, convention)
-    _check_samples(features, labels, num_classes, weight)
-    labels = labels.to(features.device, torch.long)
-    counts = _check_counts(labels, num_classes)
-    means = _class_means(features, labels, num_classes)
-    between = _between_class(means, counts, convention, features.dtype)
-    within = _within_class(features, labels, means, between, weight, bias)
-    return _report(counts, means, between, within, weight, convention)
+    h, found = as_numbers(features, "features"), as_labels(labels)
+    w, b = _as_classifier(weight, bias)
+    own = None if logits is None else as_numbers(logits, "logits")
+    y, h, own = _without(ignore_index, found.indices, h, own)
+    num_classes = _count_classes(num_classes, w, own, y, found.names)
+    _check_classifier(w, b, num_classes, convention)
+    _check_chosen(classes, min_samples, num_classes)
+    _check_samples(h, y, num_classes, w)
+    if own is not None:
+        _check_logits(own, len(y), num_classes)
+    if len(y) < num_classes and classes is None and min_samples is None:
+        raise ValueError(
+            f"{len(y)} samples for {num_classes} classes; expected at least one a class — "
+            "min_samples=2 leaves out classes with fewer"
+        )
+    y = y.to(h.device)
+    counts = y.bincount(minlength=num_classes)
+    kept = _chosen(counts, classes, min_samples)
+    if len(kept) < num_classes:
+        y, rows = _renumbered(y, kept, num_classes)
+        h, counts = h[rows], counts[kept]
+        w = None if w is None else w[kept.to(w.device)]
+        b = None if b is None else b[kept.to(b.device)]
+        own = None if own is None else own[rows.to(own.device)][:, kept.to(own.device)]
+    decided = None if own is None else own.argmax(1).to(h.device)
+    means = _class_means(h, y, len(kept))
+    between = _between_class(means, counts, convention, h.dtype)
+    within = _within_class(h, y, means, between, w, b, decided)
+    names = found.names or range(num_classes)
+    named = tuple(names[k] for k in kept.tolist())
+    return _report(counts, means, between, within, w, convention, named)
+
+
+def _count_classes(
+    num_classes: int | None,
+    weight: Tensor | None,
+    logits: Tensor | None,
+    labels: Tensor,
+    names: tuple[str, ...] | None,
+) -> int:
+    """K from whatever says it."""
+    if names is not None:
+        for name, given in (("num_classes", num_classes), ("weight", weight), ("logits", logits)):
+            count = given if given is None or isinstance(given, int) else _classes_of(given, name)
+            if count is not None and count != len(names):
+                raise ValueError(
+                    f"labels has {len(names)} names and {name} says {count} classes; names are "
+                    "numbered in sorted order, so where one is missing give integers"
+                )
+        return len(names)
+    if num_classes is not None:
+        return num_classes
+    if weight is not None:
+        return _classes_of(weight, "weight")
+    if logits is not None and logits.ndim == 2:
+        return logits.shape[1]
+    return int(labels.max()) + 1 if labels.numel() else 2
+
+
+def _classes_of(given: Tensor, name: str) -> int:
+    if given.ndim != 2:
+        expected = "(classes, features)" if name == "weight" else "(samples, classes)"
+        raise ValueError(f"{name} is {_shape(given)}; expected {expected}")
+    return len(given) if name == "weight" else given.shape[1]
+
+
+def _check_logits(logits: Tensor, num_samples: int, num_classes: int) -> None:
+    if logits.shape != (num_samples, num_classes):
+        raise ValueError(f"logits is {_shape(logits)}; expected ({num_samples}, {num_classes})")
+    if bool(torch.isnan(logits).any()):
+        raise ValueError("logits contains NaN; has the training diverged?")
+
+
+def _renumbered(labels: Tensor, kept: Tensor, num_classes: int) -> tuple[Tensor, Tensor]:
+    """Labels 0, 1, ... of the samples in the kept classes, and which samples those are."""
+    new = labels.new_full((num_classes,), -1)
+    new[kept] = torch.arange(len(kept), device=labels.device)
+    labels = new[labels]
+    rows = (labels >= 0).nonzero().flatten()
+    return labels[rows], rows
 
 
 # The two passes -----------------------------------------------------------------------------------
@@ -130,10 +220,15 @@ def _add_by_class(totals: Tensor, labels: Tensor, rows: Tensor) -> None:
         totals.index_add_(0, labels, rows.double())
 
 
+def _scores(rows: Tensor, samples: Tensor) -> Tensor:
+    """Products `(K, n)` of `(K, d)` and `(d, n)`; of many classes, a sample's lie side by side."""
+    return (samples.T @ rows.T).T if len(rows) > MANY else rows @ samples
+
+
 def _largest(scores: Tensor) -> Tensor:
     """The class of each sample's largest score, `(K, n)` to `(n,)`; the lower one on a tie.
 
-    Along rows in memory this is faster, by far for many classes, though they are copied for it.
+    Along rows in memory this is faster, by far for many classes, though few are copied for it.
     """
     return scores.T.contiguous().max(1).indices
 
@@ -199,6 +294,7 @@ def _within_class(
     between: _BetweenClass,
     weight: Tensor | None,
     bias: Tensor | None,
+    decided: Tensor | None = None,
 ) -> _WithinClass:
     """Second pass: what is left of each sample without its class mean, and NC4."""
     num_samples, num_classes = len(features), len(means)
@@ -217,6 +313,7 @@ def _within_class(
     mismatches = mismatches_without_bias = 0
     if weight is not None:
         classifier = weight.to(features.device, dtype)
+        biased = bias is not None and bool(bias.any())
         offset = 0 if bias is None else bias.to(features.device, dtype)[:, None]
         row_norms = torch.linalg.vector_norm(classifier, dim=1)
     size = _chunk_size(means.shape[1], num_classes)
@@ -226,26 +323,35 @@ def _within_class(
         along += coordinates.square().sum(1, dtype=torch.float64)
         lengths = torch.linalg.vector_norm(centred, dim=1)
         squares.index_add_(0, label, lengths.double().square())
+        if weight is None and decided is None:
+            continue
+        coordinates += subtracted.index_select(1, label)
+        nearest = _largest(_scores(corners, coordinates).sub_(half_squares[:, None]))
+        if decided is not None:
+            mismatches += int((decided[rows] != nearest).sum())
         if weight is None:
             continue
         chunk = features[rows].to(dtype)
-        scores = classifier @ chunk.T  # (K, n)
+        scores = _scores(classifier, chunk.T)  # (K, n)
         own = scores.gather(0, label[None])[0]
         norms = torch.linalg.vector_norm(chunk, dim=1) * row_norms[label]
         cosines += (own / norms.where(norms > 0, 1)).sum(dtype=torch.float64)
-        coordinates += subtracted.index_select(1, label)
-        nearest = _largest(corners @ coordinates - half_squares[:, None])
-        mismatches_without_bias += int((_largest(scores) != nearest).sum())
-        mismatches += int((_largest(scores.add_(offset)) != nearest).sum())
+        wrong = int((_largest(scores) != nearest).sum())
+        mismatches_without_bias += wrong
+        if decided is None and not biased:
+            mismatches += wrong
+        elif decided is None:
+            mismatches += int((_largest(scores.add_(offset)) != nearest).sum())
     # The means were rounded before they were subtracted; take out what that added.
     along -= (counts[:, None] * rounding.square()).sum(0)
     squares -= counts * (rounded - means).square().sum(1)
     measured = math.nan if weight is None else 1 / num_samples
+    nc4 = math.nan if weight is None and decided is None else mismatches / num_samples
     return _WithinClass(
         along=along.clamp(min=0) / num_samples,
         squares=squares.clamp(min=0),
         cosine=float(cosines) * measured,
-        nc4=mismatches * measured,
+        nc4=nc4,
         nc4_without_bias=mismatches_without_bias * measured,
     )
 
@@ -260,12 +366,16 @@ def _report(
     within: _WithinClass,
     weight: Tensor | None,
     convention: str,
+    classes: tuple[int, ...] | tuple[str, ...],
 ) -> CollapseReport:
     num_classes, dim = means.shape
     num_samples = int(counts.sum())
     rank = len(between.eigenvalues)
     trace = float(within.squares.sum()) / num_samples
     pinv_trace = float((within.along / between.eigenvalues).sum()) if rank else math.inf
+    equiangular, structure, cdnv = _over_pairs(between.centred, within.squares / counts)
+    if num_samples == num_classes:  # one sample a class: nothing that varies within has been seen
+        trace = pinv_trace = cdnv = math.nan
     nc1 = {
         "pinv_trace": pinv_trace,
         "pinv_trace_per_class": pinv_trace / num_classes,
@@ -273,17 +383,18 @@ def _report(
         "trace_fraction": trace / (trace + between.trace) if rank else 1.0,
     }
     classifier = None if weight is None else weight.detach().to(means)
+    equiangular_classifier, structure_classifier, _ = _over_pairs(classifier)
     return CollapseReport(
         nc1=nc1[CONVENTIONS[convention].nc1],
         **nc1,
-        cdnv=_cdnv(between.centred, within.squares / counts),
+        cdnv=cdnv,
         nc2_equinorm=_equinorm(between.centred),
-        nc2_equiangular=_equiangular(between.centred),
-        nc2_structure=_structure(between.centred, between.centred),
+        nc2_equiangular=equiangular,
+        nc2_structure=structure,
         nc2_condition=between.condition,
         nc2_equinorm_classifier=_equinorm(classifier),
-        nc2_equiangular_classifier=_equiangular(classifier),
-        nc2_structure_classifier=_structure(classifier, classifier),
+        nc2_equiangular_classifier=equiangular_classifier,
+        nc2_structure_classifier=structure_classifier,
         nc3=_duality(classifier, between.centred),
         nc3_structure=_structure(classifier, between.centred),
         nc3_cosine=within.cosine,
@@ -294,6 +405,8 @@ def _report(
         convention=convention,
         num_classes=num_classes,
         num_samples=num_samples,
+        smallest_class=int(counts.min()),
+        classes=classes,
     )
 
 
@@ -310,33 +423,67 @@ def _equinorm(vectors: Tensor | None) -> float:
     return float(norms.std() / norms.mean()) if vectors.any() else math.inf
 
 
-def _equiangular(vectors: Tensor | None) -> float:
-    """Mean over pairs of rows of |cos + 1/(K-1)|."""
+def _over_pairs(
+    vectors: Tensor | None, variances: Tensor | None = None
+) -> tuple[float, float, float]:
+    """What is a mean or sum over pairs of rows, from one pass over their cosines.
+
+    Equiangularity: mean over pairs of |cos + 1/(K-1)|. Structure: the Frobenius distance of the
+    Gram matrix, at norm 1, from (I - J/K)/sqrt(K-1). CDNV: mean over pairs of
+    (v + v') / (2 |mu - mu'|^2), nan without variances.
+    """
     if vectors is None:
-        return math.nan
+        return math.nan, math.nan, math.nan
     if not vectors.any():
-        return math.inf
+        return math.inf, math.inf, math.inf
     num_classes = len(vectors)
-    norms = torch.linalg.vector_norm(vectors, dim=1, keepdim=True)
-    unit = vectors / norms.where(norms > 0, 1)
-    total = 0.0
+    norms = torch.linalg.vector_norm(vectors, dim=1)
+    unit = vectors / norms.where(norms > 0, 1)[:, None]
+    whole = _product_norm(vectors, vectors)
+    scale = norms / math.sqrt(whole) if whole else norms
+    root = math.sqrt(num_classes - 1)
+    squares, least = norms.square(), math.inf
+    deviation = gap = cdnv = 0.0
     for block in _row_blocks(num_classes):
-        deviation = (unit[block] @ unit.T + 1 / (num_classes - 1)).abs_()
-        deviation[torch.arange(len(block)), block] = 0
-        total += float(deviation.sum())
-    return total / (num_classes * (num_classes - 1))
+        first, size = int(block[0]), len(block)
+        rest = slice(first, None)  # cosines are symmetric: from the diagonal on
+        cosines = unit[block] @ unit[rest].T
+        own = torch.arange(size)
+        terms = (cosines + 1 / (num_classes - 1)).abs_()
+        terms[own, own] = 0
+        deviation += float(2 * terms.sum() - terms[:, :size].sum())
+        torch.mul(cosines, scale[rest], out=terms).mul_(scale[block, None])
+        terms += 1 / (num_classes * root)
+        terms[own, own] -= 1 / root
+        terms.square_()
+        gap += float(2 * terms.sum() - terms[:, :size].sum())
+        if variances is not None:
+            lengths = squares[block, None] + squares[rest]
+            distances = cosines.mul_(norms[rest]).mul_(-2 * norms[block, None]).add_(lengths)
+            distances[own, own] = math.inf
+            least = min(least, float((distances - 1e-14 * lengths).min()))
+            terms = (variances[block, None] + variances[rest]).div_(distances)
+            cdnv += float(terms.sum() - terms[:, :size].sum() / 2)
+    pairs = num_classes * (num_classes - 1)
+    # Two class means that coincide, up to rounding, are infinitely far from collapse.
+    cdnv = math.nan if variances is None else cdnv / pairs if least > 0 else math.inf
+    return deviation / pairs, math.sqrt(gap) if whole else math.inf, cdnv
+
+
+def _product_norm(left: Tensor, right: Tensor) -> float:
+    """|L R^T|; its square is <L^T L, R^T R>, which is computed on the smaller side."""
+    num_classes, dim = right.shape
+    if num_classes > dim:
+        return float(((left.T @ left) * (right.T @ right)).sum().clamp(min=0).sqrt())
+    return float((left @ right.T).norm())
 
 
 def _structure(left: Tensor | None, right: Tensor | None) -> float:
     """Frobenius distance of left right^T, at norm 1, from (I - J/K)/sqrt(K-1)."""
     if left is None or right is None:
         return math.nan
-    num_classes, dim = right.shape
-    # |L R^T|^2 = <L^T L, R^T R> = |L R^T|^2 computed on the smaller side.
-    if num_classes > dim:
-        norm = float(((left.T @ left) * (right.T @ right)).sum().clamp(min=0).sqrt())
-    else:
-        norm = float((left @ right.T).norm())
+    num_classes = len(right)
+    norm = _product_norm(left, right)
     if norm == 0:
         return math.inf
     total = 0.0
@@ -354,19 +501,3 @@ def _duality(classifier: Tensor | None, centred: Tensor) -> float:
     if not (classifier.any() and centred.any()):
         return math.inf
     return float((classifier / classifier.norm() - centred / centred.norm()).square().sum())
-
-
-def _cdnv(centred: Float[Tensor, "classes dim"], variances: Float[Tensor, " classes"]) -> float:
-    """Class-distance normalised variance: mean over pairs of (v + v') / (2 |mu - mu'|^2)."""
-    num_classes = len(centred)
-    squares = centred.square().sum(1)
-    total = 0.0
-    for block in _row_blocks(num_classes):
-        lengths = squares[block, None] + squares
-        distances = lengths - 2 * centred[block] @ centred.T
-        distances[torch.arange(len(block)), block] = math.inf
-        if (distances <= 1e-14 * lengths).any():  # two class means coincide, up to rounding
-            return math.inf
-        # v_c appears once as v and once as v', so the half goes.
-        total += float((variances[block, None] / distances).sum())
-    return total / (num_classes * (num_classes - 1))

@@ -9,13 +9,12 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ncourse.metrics.checks import (
+    _as_indices,
     _check_classifier,
-    _check_counts,
-    _check_labels,
     _check_samples,
-    _dtype,
-    _shape,
+    _chosen,
 )
+from ncourse.metrics.inputs import ArrayLike, _dtype, _shape, as_numbers
 from ncourse.metrics.measure import (
     _between_class,
     _chunk_size,
@@ -24,8 +23,8 @@ from ncourse.metrics.measure import (
     _row_blocks,
     measure,
 )
-from ncourse.metrics.precision import in_full_precision
 from ncourse.metrics.report import CollapseReport
+from ncourse.precision import in_full_precision
 
 __all__ = [
     "hyperspherical_uniformity",
@@ -39,7 +38,11 @@ __all__ = [
 
 @in_full_precision
 def measure_layers(
-    layers: Mapping[str, Tensor], labels: Tensor, *, num_classes: int, convention: str = "papyan"
+    layers: Mapping[str, ArrayLike],
+    labels: ArrayLike,
+    *,
+    num_classes: int | None = None,
+    convention: str = "papyan",
 ) -> dict[str, CollapseReport]:
     """Measure each layer's features alone: collapse as a function of depth.
 
@@ -56,18 +59,19 @@ def measure_layers(
     Raises:
         TypeError, ValueError: as `measure`; ValueError also for activations without samples' axis.
     """
-    for name, activations in layers.items():
+    found = {name: as_numbers(x, f"layer {name!r}") for name, x in layers.items()}
+    for name, activations in found.items():
         if activations.ndim < 2:
             raise ValueError(f"layer {name!r} is {_shape(activations)}; expected (samples, ...)")
     return {
         name: measure(x.flatten(1), labels, convention=convention, num_classes=num_classes)
-        for name, x in layers.items()
+        for name, x in found.items()
     }
 
 
 @in_full_precision
 @torch.no_grad()
-def nearest_class_mean(features: Tensor, class_means: Tensor) -> Int[Tensor, " samples"]:
+def nearest_class_mean(features: ArrayLike, class_means: ArrayLike) -> Int[Tensor, " samples"]:
     """The class whose mean is nearest to each sample, the lower one on a tie; `(N,)`.
 
     Features `(N, d)`, class means `(K, d)`. Means may come from other samples: test features
@@ -81,6 +85,8 @@ def nearest_class_mean(features: Tensor, class_means: Tensor) -> Int[Tensor, " s
         TypeError: if one of them is not floating point.
         ValueError: for shapes that do not match, no class, NaN or infinity.
     """
+    features = as_numbers(features, "features")
+    class_means = as_numbers(class_means, "class_means")
     if features.ndim != 2 or class_means.ndim != 2 or features.shape[1] != class_means.shape[1]:
         raise ValueError(
             f"features is {_shape(features)} and class_means {_shape(class_means)}; "
@@ -107,7 +113,7 @@ def nearest_class_mean(features: Tensor, class_means: Tensor) -> Int[Tensor, " s
 @in_full_precision
 @torch.no_grad()
 def variability_collapse_index(
-    features: Tensor, labels: Tensor, *, num_classes: int | None = None
+    features: ArrayLike, labels: ArrayLike, *, num_classes: int | None = None
 ) -> float:
     """VCI = 1 - tr(S_T^+ S_B) / rank(S_B), in [0, 1], Xu and Liu 2023; 0 is full collapse.
 
@@ -123,15 +129,16 @@ def variability_collapse_index(
     >>> variability_collapse_index(features, labels) < 1e-12  # the first feature says it all
     True
     """
+    features, labels = as_numbers(features, "features"), _as_indices(labels)
     if num_classes is None:
-        _check_labels(labels)
         if labels.numel() == 0:
             raise ValueError("labels is empty; VCI needs samples of at least 2 classes")
         num_classes = int(labels.max()) + 1
     _check_classifier(None, None, num_classes, "wu")
     _check_samples(features, labels, num_classes, None)
-    labels = labels.to(features.device, torch.long)
-    counts = _check_counts(labels, num_classes)
+    labels = labels.to(features.device)
+    counts = labels.bincount(minlength=num_classes)
+    _chosen(counts, None, None)  # raises where a class has none
     means = _class_means(features, labels, num_classes)
     between = _between_class(means, counts, "wu", features.dtype)
     rank = len(between.eigenvalues)
@@ -149,7 +156,7 @@ def variability_collapse_index(
 
 
 @in_full_precision
-def principal_angles(class_means: Tensor, weight: Tensor) -> Float[Tensor, " angles"]:
+def principal_angles(class_means: ArrayLike, weight: ArrayLike) -> Float[Tensor, " angles"]:
     """Angles between the spaces spanned by class means and by classifier rows, ascending, radians.
 
     Both `(K, d)`, both centred over classes first (adding one vector to all rows of a classifier
@@ -162,6 +169,7 @@ def principal_angles(class_means: Tensor, weight: Tensor) -> Float[Tensor, " ang
     >>> [round(angle, 3) for angle in angles.rad2deg().tolist()]
     [45.0]
     """
+    class_means, weight = as_numbers(class_means, "class_means"), as_numbers(weight, "weight")
     if class_means.shape != weight.shape or weight.ndim != 2:
         raise ValueError(
             f"class_means is {_shape(class_means)} and weight {_shape(weight)}; expected "
@@ -183,7 +191,7 @@ def principal_angles(class_means: Tensor, weight: Tensor) -> Float[Tensor, " ang
 
 
 @in_full_precision
-def one_vs_rest_margin(vectors: Tensor) -> float:
+def one_vs_rest_margin(vectors: ArrayLike) -> float:
     """Least distance from one unit row to the convex hull of the others, in [0, 2].
 
     What replaces NC2's simplex where K > d+1 has none: softmax codes make it as large as possible
@@ -210,7 +218,7 @@ def one_vs_rest_margin(vectors: Tensor) -> float:
 
 
 @in_full_precision
-def hyperspherical_uniformity(vectors: Tensor) -> float:
+def hyperspherical_uniformity(vectors: ArrayLike) -> float:
     """Mean over pairs of log|u_i - u_j| for unit rows u: the larger, the more evenly spread.
 
     The negative logarithmic energy (Liu et al. 2018, "Learning towards minimum hyperspherical
@@ -232,11 +240,10 @@ def hyperspherical_uniformity(vectors: Tensor) -> float:
     return total / (len(unit) * (len(unit) - 1))
 
 
-def _unit_rows(vectors: Tensor) -> Tensor:
+def _unit_rows(vectors: ArrayLike) -> Tensor:
+    vectors = as_numbers(vectors, "vectors")
     if vectors.ndim != 2 or len(vectors) < 2:
         raise ValueError(f"vectors is {_shape(vectors)}; expected (K, d) with K >= 2")
-    if vectors.is_complex():
-        raise TypeError(f"vectors is {_dtype(vectors)}; expected real numbers")
     norms = torch.linalg.vector_norm(vectors.detach().double(), dim=1, keepdim=True)
     if not (torch.isfinite(norms).all() and (norms > 0).all()):
         raise ValueError("vectors has a row that is zero, NaN or infinite; it has no direction")

@@ -1,7 +1,7 @@
 """What `measure` returns: a report of all variants, and the conventions that papers follow."""
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 __all__ = ["CONVENTIONS", "CollapseReport", "Convention"]
 
@@ -53,7 +53,11 @@ class CollapseReport:
     | nc4_without_bias | the same without b | as in rhubarbwu/neural-collapse |
     | rank | number of directions in which the class means differ, at most min(K-1, d) | |
     | simplex_fits | d >= K-1: a simplex ETF of K vertices has room | |
+    | num_classes, num_samples | how many are in the report, without those left out | |
+    | smallest_class | samples in the smallest class; one sample has no variation within | |
+    | classes | the numbers of the classes, or their names | |
 
+    Where every class has one sample, NC1 and CDNV are nan: there is nothing within to measure.
     Where there is nothing to divide by, the field is inf, never nan: class means that all coincide
     (`rank` 0) make NC1, CDNV, NC2 of the means and NC3 inf (and trace_fraction 1); a zero weight
     makes NC2 of the classifier and NC3 inf; two coinciding class means make CDNV inf. A single zero
@@ -83,21 +87,25 @@ class CollapseReport:
     convention: str
     num_classes: int
     num_samples: int
+    smallest_class: int
+    classes: tuple[int, ...] | tuple[str, ...]
 
     def as_dict(self) -> dict[str, float]:
-        """All numbers as floats, by field name (`convention`, the one word, is left out)."""
-        return {name: float(x) for name, x in asdict(self).items() if not isinstance(x, str)}
+        """All numbers as floats, by field name (`convention` and `classes` are left out)."""
+        return {name: float(x) for name, x in vars(self).items() if not isinstance(x, str | tuple)}
 
     def _rows(self) -> list[tuple[str, str]]:
         fits = "fits" if self.simplex_fits else "does not fit"
         title = f"{self.num_samples} samples, {self.num_classes} classes, simplex {fits}"
-        values = asdict(self)
+        values = vars(self)
         rows = [(f"convention {self.convention}", title)]
         for name in values:
             if isinstance(values[name], float):
                 text = "–" if math.isnan(values[name]) else f"{values[name]:.4g}"
                 rows.append((name, text))
-            elif name == "rank":
+            elif name == "smallest_class" and values[name] == 1:
+                rows.append((name, "1: nothing varies within it; min_samples=2 leaves it out"))
+            elif name in ("rank", "smallest_class"):
                 rows.append((name, str(values[name])))
         return rows
 

@@ -5,16 +5,18 @@ from ncourse.training.checkpoints import checkpoints_in
 from ncourse.training.fit import fit
 from ncourse.training.history import History
 from ncourse.training.measuring import Features, extract, log_schedule
-from ncourse.training.processes import Place, place
+from ncourse.training.processes import Hardware, Place, hardware, place
 
 __all__ = [
     "MEASURED",
     "Features",
+    "Hardware",
     "History",
     "Place",
     "checkpoints_in",
     "extract",
     "fit",
+    "hardware",
     "log_schedule",
     "place",
 ]

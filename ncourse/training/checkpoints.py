@@ -11,7 +11,6 @@ from typing import Any
 import torch
 
 from ncourse.files import check_zip, replaced
-from ncourse.models import Classifier
 from ncourse.training import processes
 
 __all__ = ["checkpoints_in"]
@@ -82,7 +81,7 @@ class _Checkpoint:
         path: str | Path | None,
         *,
         settings: dict[str, Any],
-        model: Classifier,
+        model: Any,
         optimizer: Any,
         generator: torch.Generator,
         observed: bool,

@@ -4,15 +4,15 @@ import inspect
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from tqdm.auto import tqdm
 
-from ncourse.data import Dataset
-from ncourse.models import Classifier, seeded
+from ncourse.data import Dataset, in_memory
+from ncourse.models import found_classifier, seeded
 from ncourse.training import processes
 from ncourse.training.checkpoints import _Checkpoint
 from ncourse.training.history import History
@@ -35,8 +35,8 @@ __all__ = ["fit"]
 
 def fit(
     *,
-    model: Classifier,
-    dataset: Dataset,
+    model: nn.Module,
+    dataset: Dataset | Iterable[Any],
     epochs: int,
     learning_rate: float = 0.05,
     weight_decay: float = 5e-4,
@@ -49,11 +49,12 @@ def fit(
     measure_at: Sequence[int] | None = None,
     watch_error: bool = True,
     observe: Callable[[int, Features, Features], None] | None = None,
-    accelerator: str = "cpu",
-    precision: Any = "32-true",
+    accelerator: str | None = None,
+    precision: Any = None,
+    compiled: bool | None = None,
     progress: bool = True,
     checkpoint: str | Path | None = None,
-) -> tuple[Classifier, History]:
+) -> tuple[Any, History]:
     """Train, and measure collapse on a schedule, each time from one forward pass.
 
     Started by `torchrun`, `fabric run` or `srun` on several processes (`place`), each holds the
@@ -64,8 +65,10 @@ def fit(
     same; process 0 alone writes the checkpoint, on a disk that all of them read.
 
     Args:
-        model: trained in place and returned.
-        dataset: its training split is trained on, its test split only measured.
+        model: trained in place and returned. Where it is no `Classifier`, its last linear layer is
+            found as `capture` finds it, and must be all that follows the features.
+        dataset: its training split is trained on, its test split only measured; or batches of
+            (inputs, labels), such as a `DataLoader`, which are read once and kept in memory.
         epochs: passes over the training split.
         learning_rate: of SGD at the start; multiplied by 0.1 at each milestone.
         weight_decay: coefficient of ||theta||^2 / 2, on every parameter.
@@ -82,8 +85,10 @@ def fit(
             error, so that the terminal phase begins where it does: a forward pass an epoch.
         observe: called as `observe(epoch, train, test)` with both passes at each measured epoch; in
             several processes, each of them gathers the passes for it.
-        accelerator: Lightning Fabric's: "cpu", "cuda", "mps" or "auto".
-        precision: Lightning Fabric's: "32-true", "bf16-mixed", ...
+        accelerator: Lightning Fabric's: "cpu", "cuda", "mps" or "auto"; that of `hardware`, which
+            is "cpu" unless it was set, if None.
+        precision: Lightning Fabric's: "32-true", "bf16-mixed", ...; that of `hardware` if None.
+        compiled: whether steps go through `torch.compile`; as `hardware` says if None.
         progress: whether to show a progress bar.
         checkpoint: file that keeps the state after each epoch. If it exists, training goes on from
             there; on the CPU a run that was killed then ends bit-identical to one that was not.
@@ -101,6 +106,15 @@ def fit(
             checkpoint.
         OSError: what the system says, if the checkpoint cannot be written.
     """
+    given, network = model, cast(Any, model)
+    if not isinstance(dataset, Dataset):
+        dataset = in_memory(dataset)
+    if not (hasattr(model, "features") and isinstance(getattr(model, "classifier", 0), nn.Linear)):
+        network = model = found_classifier(model, dataset.inputs[:2])
+    usual = processes._HARDWARE.get()
+    accelerator = usual.accelerator if accelerator is None else accelerator
+    precision = usual.precision if precision is None else precision
+    compiled = usual.compiled if compiled is None else compiled
     _check_fit(dataset, epochs, learning_rate, weight_decay, batch_size, milestones)
     sgd = {"learning_rate": learning_rate, "weight_decay": weight_decay, "momentum": momentum}
     if optimizer is None:
@@ -126,7 +140,7 @@ def fit(
     }
     here = processes.place()
     fabric = _start_fabric(here, accelerator, precision)
-    trained, optim = fabric.setup(model, optim)
+    trained, optim = fabric.setup(torch.compile(model) if compiled else model, optim)
     inputs, labels = fabric.to_device((dataset.inputs, dataset.labels))
     # Fabric rounds the logits of precision "64-true" to float32, unless told in which to compute.
     in_double = fabric.autocast if next(model.parameters()).dtype == torch.double else nullcontext
@@ -169,14 +183,14 @@ def fit(
                     group["lr"] *= 0.1
             if epoch in wanted or not terminal:
                 train, test = _extract_splits(model, dataset, here)
-                rows.append(_history_row(epoch, model.classifier, train, test, loss, here))
+                rows.append(_history_row(epoch, network.classifier, train, test, loss, here))
                 terminal = terminal or rows[-1]["train_error"] == 0
                 state.save_snapshot(epoch)
                 observed(epoch, train, test)
                 state.report_row(rows[-1])
             state.save(epoch, rows)
     model.eval()
-    return model, History.of(rows)
+    return given, History.of(rows)
 
 
 def _optimizer_settings(optimizer: torch.optim.Optimizer) -> str:

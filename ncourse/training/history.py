@@ -68,7 +68,12 @@ class History(Table):
             path: write it there as a PNG, in one step, and return the path.
         """
         # The one import upwards: a method on the table is where its users look for the figure.
-        from ncourse.figures.plots import collapse_curves, png
+        try:
+            from ncourse.figures.plots import collapse_curves, png
+        except ModuleNotFoundError as error:
+            raise ModuleNotFoundError(
+                'drawing needs: pip install "ncourse[course]"', name=error.name
+            ) from error
 
         figure = collapse_curves({"": self})
         if path is None:

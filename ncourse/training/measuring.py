@@ -4,6 +4,7 @@ import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -11,7 +12,6 @@ from torch import Tensor, nn
 
 from ncourse.data import Dataset
 from ncourse.metrics import measure, nearest_class_mean
-from ncourse.models import Classifier
 from ncourse.training.processes import Place, _all_gather
 
 __all__ = ["MEASURED", "Features", "extract", "log_schedule"]
@@ -52,7 +52,7 @@ def log_schedule(epochs: int, *, count: int = 25) -> tuple[int, ...]:
 
 @torch.no_grad()
 def extract(
-    model: Classifier,
+    model: Any,
     inputs: Float[Tensor, "samples ..."],
     labels: Int[Tensor, " samples"],
     *,
@@ -78,7 +78,7 @@ def extract(
     return Features(features.cpu(), logits.cpu(), labels)
 
 
-def _extract_splits(model: Classifier, dataset: Dataset, here: Place) -> tuple[Features, Features]:
+def _extract_splits(model: Any, dataset: Dataset, here: Place) -> tuple[Features, Features]:
     """Both splits once through the network; of several processes, each its own part."""
     return (
         extract(model, here.part(dataset.inputs), here.part(dataset.labels)),

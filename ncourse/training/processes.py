@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-__all__ = ["Place", "place"]
+__all__ = ["Hardware", "Place", "hardware", "place"]
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,39 @@ class Place:
     def part(self, samples: Tensor) -> Tensor:
         """The rows of this process, in order; sizes differ by at most one and may be zero."""
         return samples.tensor_split(self.processes)[self.rank]
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """On what `fit` trains where it is not told.
+
+    Attributes:
+        accelerator: Lightning Fabric's: "cpu", "cuda", "mps" or "auto".
+        precision: Lightning Fabric's: "32-true", "bf16-mixed", ...
+        compiled: whether training steps go through `torch.compile`.
+    """
+
+    accelerator: str = "cpu"
+    precision: str = "32-true"
+    compiled: bool = False
+
+
+_HARDWARE: ContextVar[Hardware] = ContextVar("hardware", default=Hardware())  # noqa: B039
+
+
+@contextmanager
+def hardware(chosen: Hardware) -> Iterator[None]:
+    """Inside, every call of `fit` that does not say otherwise trains on this.
+
+    >>> with hardware(Hardware(precision="bf16-mixed")):
+    ...     _HARDWARE.get().precision
+    'bf16-mixed'
+    """
+    token = _HARDWARE.set(chosen)
+    try:
+        yield
+    finally:
+        _HARDWARE.reset(token)
 
 
 def place() -> Place:

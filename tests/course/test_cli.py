@@ -244,7 +244,7 @@ def test_without_the_course_extra_the_command_says_what_to_install() -> None:
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert result.returncode == 1
     assert result.stderr == (
-        'ncourse: typer is not installed; the command needs: pip install "ncourse[course]"\n'
+        'ncourse: typer is not installed; the command needs: pip install "ncourse[cli]"\n'
     )
 
 

@@ -1,4 +1,4 @@
-"""Full precision inside a function, whatever its caller has switched on."""
+"""Full precision, and gradients, inside a function, whatever its caller has switched on or off."""
 
 import functools
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from typing import ParamSpec, TypeVar
 
 import torch
 
-__all__ = ["in_full_precision"]
+__all__ = ["in_full_precision", "with_gradients"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -35,6 +35,26 @@ def in_full_precision(function: Callable[P, R]) -> Callable[P, R]:
             if precision != "highest":
                 stack.callback(torch.set_float32_matmul_precision, precision)
                 torch.set_float32_matmul_precision("highest")
+            return function(*args, **kwargs)
+
+    return wrapped
+
+
+def with_gradients(function: Callable[P, R]) -> Callable[P, R]:
+    """The function with autograd on while it runs, for one that differentiates for itself.
+
+    >>> @with_gradients
+    ... def slope(x: float) -> float:
+    ...     at = torch.tensor(x, requires_grad=True)
+    ...     return float(torch.autograd.grad(at**2, at)[0])
+    >>> with torch.inference_mode():
+    ...     slope(3.0)
+    6.0
+    """
+
+    @functools.wraps(function)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
+        with torch.inference_mode(False), torch.enable_grad():
             return function(*args, **kwargs)
 
     return wrapped

@@ -1,0 +1,108 @@
+"""One place says on what `fit` trains; it trains any network on any batches."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+from typer.testing import CliRunner
+
+from ncourse import data, training
+from ncourse.course.cli import app
+from ncourse.models import MLP
+from ncourse.training import Hardware, fit, hardware
+
+DIGITS = data.digits().take(8)
+
+
+def _loss(model: nn.Module, dataset=DIGITS, **options) -> float:
+    history = fit(model=model, dataset=dataset, epochs=5, progress=False, **options)[1]
+    return history.rows()[-1]["loss"]
+
+
+def _mlp() -> MLP:
+    return MLP(DIGITS.input_shape, [16], 10)
+
+
+def test_precision_is_that_of_the_place_around_unless_it_is_said():
+    single, half = _loss(_mlp()), _loss(_mlp(), precision="bf16-mixed")
+    assert half != single
+    with hardware(Hardware(precision="bf16-mixed")):
+        assert _loss(_mlp()) == half
+        assert _loss(_mlp(), precision="32-true") == single
+    assert _loss(_mlp()) == single
+
+
+def test_a_compiled_training_is_the_same(monkeypatch):
+    used = []
+    monkeypatch.setattr(torch, "compile", lambda model: used.append(model) or model)
+    with hardware(Hardware(compiled=True)):
+        found = _loss(_mlp())
+    assert len(used) == 1
+    assert found == _loss(_mlp())
+
+
+def test_any_network_on_any_batches():
+    """The same layers without `features` and `classifier`: found as `capture` finds them."""
+    mine = _mlp()
+    plain = nn.Sequential(*_mlp().body, _mlp().classifier)
+    train, history = fit(model=plain, dataset=DIGITS, epochs=5, progress=False)
+    assert train is plain
+    _, expected = fit(model=mine, dataset=DIGITS, epochs=5, progress=False)
+    assert history.rows() == expected.rows()
+    pairs = TensorDataset(DIGITS.inputs, DIGITS.labels)
+    loader = DataLoader(pairs, batch_size=32)
+    read = data.in_memory(loader)
+    assert torch.equal(read.inputs, DIGITS.inputs)
+    assert _loss(_mlp(), dataset=loader) == expected.rows()[-1]["loss"]
+    with pytest.raises(ValueError, match="the loader has no batches"):
+        data.in_memory([])
+    with pytest.raises(ValueError, match="cannot tell which linear layer"):
+        _loss(nn.Sequential(nn.Flatten(), nn.Linear(64, 10), nn.Linear(10, 10), nn.Softmax(1)))
+
+
+def test_the_command_passes_hardware_on_to_every_paper(monkeypatch, tmp_path):
+    from ncourse import runs
+
+    seen = []
+
+    def experiment(scale, *, seed, data):
+        seen.append(training.processes._HARDWARE.get())
+        raise ValueError("enough")
+
+    real = runs.papers.find("papyan2020")
+    experiment.paper = real.paper
+    monkeypatch.setattr(runs.papers, "find", lambda name: experiment)
+    words = ["run", "papyan2020", "--out", str(tmp_path / "a"), "--precision", "bf16-mixed"]
+    CliRunner().invoke(app, [*words, "--accelerator", "auto", "--compile"])
+    assert seen == [Hardware("auto", "bf16-mixed", True)]
+    kept = json.loads((tmp_path / "a" / "run.json").read_text())
+    assert kept["hardware"] == vars(seen[0])
+    assert kept["command"].endswith(
+        "--accelerator auto --precision bf16-mixed --compile --out " + (tmp_path / "a").as_posix()
+    )
+
+
+def test_what_does_not_train_through_fit_refuses_an_accelerator(tmp_path):
+    words = ["run", "jacot2024", "--out", str(tmp_path / "a"), "--accelerator", "cuda"]
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 1
+    assert "does not train through `fit`: it runs on the CPU" in result.stderr
+
+
+def test_the_checks_of_a_gpu_run_on_the_cpu():
+    script = Path(__file__).parent / "gpu" / "check.sh"
+    if os.name == "nt":
+        pytest.skip("a shell script")
+    env = {**os.environ, "PYTHON": sys.executable, "PYTHONPATH": str(script.parents[2])}
+    done = subprocess.run([script], capture_output=True, text=True, env=env)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["float64"] == found["float32"] == 0
+    assert found["resumed"]
+    assert set(found["fashion"]) == {"weight decay", "none"}

@@ -1,0 +1,465 @@
+"""Models as they come: batches, outputs, heads and wrappers of every kind."""
+
+import contextlib
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from ncourse.metrics import CollapseMetric, capture, measure
+
+K, D = 4, 6
+
+
+@pytest.fixture(autouse=True)
+def _same_initial_weights():
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        yield
+
+
+def _net(head: nn.Module | None = None) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(D, 8), nn.ReLU(), head or nn.Linear(8, K))
+
+
+def _batches(shape=(D,), labels=lambda n: torch.arange(n) % K):
+    generator = torch.Generator().manual_seed(0)
+    return [(torch.randn(n, *shape, generator=generator), labels(n)) for n in (8, 8, 5)]
+
+
+class _Returns(nn.Module):
+    """A body, a head, and something made of features and logits."""
+
+    def __init__(self, shape):
+        super().__init__()
+        self.body, self.head, self.shape = nn.Linear(D, 8), nn.Linear(8, K), shape
+
+    def forward(self, x):
+        features = self.body(x)
+        return self.shape(features, self.head(features))
+
+
+class _Output(dict):
+    """As `ModelOutput`: a dictionary whose entries are attributes too."""
+
+    __getattr__ = dict.__getitem__
+
+
+class _WithLogits:
+    def __init__(self, logits):
+        self.logits = logits
+
+
+def _assert_is_head(captured, model, layer):
+    batches = _batches()
+    assert torch.equal(captured.weight, layer.weight.detach().flatten(1))
+    assert captured.features.shape == (21, layer.weight.shape[1])
+    assert captured.is_linear
+    rebuilt = captured.features @ captured.weight.T
+    rebuilt = rebuilt if captured.bias is None else rebuilt + captured.bias
+    torch.testing.assert_close(rebuilt, captured.logits)
+    assert torch.equal(captured.predictions, captured.logits.argmax(1))
+    assert torch.equal(captured.labels, torch.cat([y for _, y in batches]))
+
+
+# Batches ------------------------------------------------------------------------------------------
+
+
+class _Named(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.net = _net()
+
+    def forward(self, pixels, mask=None, labels=None):
+        assert labels is None
+        return self.net(pixels if mask is None else pixels * mask)
+
+
+BATCHES = {
+    "pairs": lambda x, y: (x, y),
+    "lists": lambda x, y: [x, y],
+    "triples": lambda x, y: (x, y, torch.arange(len(y))),
+    "numpy labels": lambda x, y: (x, y.numpy().astype(np.uint16)),
+    "lists of labels": lambda x, y: (x, y.tolist()),
+    "dictionaries": lambda x, y: {"pixels": x, "labels": y},
+    "dictionaries and more": lambda x, y: {"pixels": x, "label": y, "index": np.arange(len(y))},
+    "dictionaries with a mask": lambda x, y: {"pixels": x, "mask": x * 0 + 1, "target": y},
+    "a dictionary and labels": lambda x, y: ({"pixels": x}, y),
+    "several inputs": lambda x, y: ((x, x * 0 + 1), y),
+}
+
+
+@pytest.mark.parametrize("kind", BATCHES)
+def test_batches_of_every_kind(kind):
+    model = _Named()
+    captured = capture(model, [BATCHES[kind](x, y) for x, y in _batches()])
+    _assert_is_head(captured, model, model.net[2])
+
+
+def test_batches_without_labels_are_refused_in_a_sentence():
+    x = torch.randn(4, D)
+    for batch, message in [
+        (x, r"a batch is \(4, 6\); expected \(inputs, labels\)"),
+        ([x], "a batch is a list; expected"),
+        ({"pixels": x}, "a batch has pixels; expected labels in it, called one of labels, label"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            capture(_Named(), [batch])
+
+
+def test_as_many_batches_as_wanted():
+    assert capture(_net(), _batches(), max_batches=2).features.shape == (16, 8)
+
+
+# Outputs ------------------------------------------------------------------------------------------
+
+OUTPUTS = {
+    "tuple": lambda h, z: (z, h),
+    "tuple, features first": lambda h, z: (h.relu(), z),
+    "dictionary": lambda h, z: {"features": h, "logits": z},
+    "model output": lambda h, z: _Output(logits=z, hidden=(h, h)),
+    "object": lambda h, z: _WithLogits(z),
+    "named, features first and as they are": lambda h, z: {"features": h, "logits": z},
+    "nested": lambda h, z: ({"out": z}, None),
+    "upcast": lambda h, z: (z.clone(), h),
+    "log-softmax": lambda h, z: z.log_softmax(1),
+    "temperature": lambda h, z: {"logits": z / 7},
+}
+
+
+@pytest.mark.parametrize("kind", OUTPUTS)
+def test_outputs_of_every_kind(kind):
+    model = _Returns(OUTPUTS[kind])
+    captured = capture(model, _batches())
+    _assert_is_head(captured, model, model.head)
+
+
+def test_two_outputs_either_of_which_could_be_logits_are_asked_about():
+    with pytest.raises(ValueError, match=r"pass classifier=, one of 'body', 'head'$"):
+        capture(_Returns(lambda h, z: (h, z)), _batches())
+
+
+# Heads --------------------------------------------------------------------------------------------
+
+
+class _ByKeyword(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(D, K)
+
+    def forward(self, x):
+        return self.fc(input=x)
+
+
+class _Convolution(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Conv2d(D, K, 1)
+
+    def forward(self, x):
+        return self.fc(x[..., None, None]).flatten(1)
+
+
+class _Conv1D(nn.Module):
+    """The layer of GPT-2, with the transpose of a weight."""
+
+    def __init__(self, nf, nx):
+        super().__init__()
+        self.nf, self.nx = nf, nx
+        self.weight, self.bias = nn.Parameter(torch.randn(nx, nf)), nn.Parameter(torch.ones(nf))
+
+    def forward(self, x):
+        return x @ self.weight + self.bias
+
+
+_Conv1D.__name__ = "Conv1D"
+
+
+def test_a_head_called_by_keyword_and_a_convolution_and_a_transpose():
+    for model in (_ByKeyword(), _Convolution()):
+        _assert_is_head(capture(model, _batches()), model, model.fc)
+    captured = capture(model := nn.Sequential(_Conv1D(K, D)), _batches())
+    assert torch.equal(captured.weight, model[0].weight.T)
+    assert captured.is_linear
+
+
+class _Distilled(nn.Module):
+    """Two heads whose mean is the output, as in distilled vision Transformers."""
+
+    def __init__(self):
+        super().__init__()
+        self.left, self.right = nn.Linear(D, K), nn.Linear(D, K)
+
+    def forward(self, x):
+        return (self.left(x) + self.right(x.sin())) / 2
+
+
+def test_two_heads_whose_mean_decides_are_one_classifier():
+    captured = capture(model := _Distilled(), _batches())
+    x = torch.cat([x for x, _ in _batches()])
+    assert captured.features.shape == (21, 2 * D)
+    assert captured.is_linear
+    torch.testing.assert_close(captured.features @ captured.weight.T + captured.bias, model(x))
+    torch.testing.assert_close(captured.logits, model(x))
+    assert captured.measure().nc4 == measure(*list(vars(captured).values())[:2],
+                                             captured.weight, captured.bias).nc4  # fmt: skip
+
+
+def test_only_layers_of_the_outputs_shape_are_offered():
+    class Sum(_Distilled):
+        def forward(self, x):
+            return self.left(x) + self.right(x)
+
+    model = nn.Sequential(nn.Linear(D, D), nn.Linear(D, D), Sum())
+    with pytest.raises(ValueError, match=r"pass classifier=, one of '2\.left', '2\.right'$"):
+        capture(model, _batches())
+
+
+class _Cosine(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(K, 8) * torch.tensor([[1.0], [9.0], [1.0], [1.0]]))
+
+    def forward(self, h):
+        return 9 * nn.functional.normalize(h, dim=1) @ nn.functional.normalize(self.weight, dim=1).T
+
+
+class _Rounded(nn.Linear):
+    def forward(self, h):
+        return super().forward((2 * h).round() / 2)
+
+
+@pytest.mark.parametrize("head", [_Cosine(), _Rounded(8, K)], ids=["cosine", "quantised"])
+def test_a_head_that_is_not_linear_is_noticed_and_nc4_is_the_models(head):
+    model = _net(head)
+    with pytest.warns(UserWarning, match=r"the output of '2' is not W h \+ b"):
+        captured = capture(model, _batches())
+    assert not captured.is_linear
+    own = model(torch.cat([x for x, _ in _batches()]))
+    assert torch.equal(captured.predictions, own.argmax(1))
+    report = captured.measure()
+    given = (captured.features, captured.labels, captured.weight, captured.bias)
+    assert report.nc4 == measure(*given, logits=own).nc4
+    assert math.isnan(report.nc4_without_bias)
+    assert report.nc3 == measure(*given).nc3
+    without = capture_quietly(model, keep_logits=False)
+    assert without.logits is None
+    assert without.measure().nc4 == report.nc4
+    assert math.isnan(without.measure(classes=[0, 1, 3]).nc4)
+    assert captured.measure(classes=[0, 1, 3]).nc4 >= 0
+
+
+def capture_quietly(model, **options):
+    with pytest.warns(UserWarning, match="not W h"):
+        return capture(model, _batches(), **options)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+def test_a_linear_head_in_any_precision_is_linear(dtype):
+    captured = capture(_net().to(dtype), [(x.to(dtype), y) for x, y in _batches()])
+    assert captured.is_linear
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert capture(_net(), _batches()).is_linear
+
+
+@pytest.mark.filterwarnings("ignore:.*deprecated")
+def test_quantised_layers_of_torch_are_noticed():
+    model = torch.ao.quantization.quantize_dynamic(_net(), {nn.Linear}, dtype=torch.qint8)
+    captured = capture_quietly(model)
+    assert captured.weight.shape == (K, 8)
+    assert not captured.is_linear
+    assert torch.equal(captured.predictions, model(torch.cat([x for x, _ in _batches()])).argmax(1))
+
+
+def test_a_pooled_convolution_has_pooled_features():
+    def net(*between):
+        return nn.Sequential(nn.Conv2d(3, 5, 3), nn.Conv2d(5, K, 1), *between,
+                             nn.AdaptiveAvgPool2d(1), nn.Flatten())  # fmt: skip
+
+    model, batches = net(), _batches((3, 6, 6))
+    captured = capture(model, batches)
+    x = torch.cat([x for x, _ in batches])
+    torch.testing.assert_close(captured.features, model[0](x).mean((2, 3)))
+    torch.testing.assert_close(captured.logits, model(x))
+    assert captured.is_linear
+    with pytest.warns(UserWarning, match="not W h"):  # as squeezenet: a ReLU before the pooling
+        captured = capture(squeeze := net(nn.ReLU()), batches)
+    assert torch.equal(captured.predictions, squeeze(x).argmax(1))
+
+
+# Tokens and pixels --------------------------------------------------------------------------------
+
+
+def test_tokens_and_pixels_with_a_label_each_are_samples():
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.randint(0, K, (21, 7), generator=generator)
+    labels[:, 5:] = -100
+    tokens = [(torch.randn(7, 7, D, generator=generator), y) for y in labels.split(7)]
+    captured = capture(model := _net(), tokens, ignore_index=-100)
+    x = torch.cat([x for x, _ in tokens])[:, :5]
+    torch.testing.assert_close(captured.features, model[:2](x).flatten(0, 1))
+    assert torch.equal(captured.labels, labels[:, :5].flatten())
+    assert len(capture(model, tokens).labels) == 147
+    following = capture(model, tokens, ignore_index=-100, next_token=True)
+    torch.testing.assert_close(following.features, model[:2](x[:, :4]).flatten(0, 1))
+    assert torch.equal(following.labels, labels[:, 1:5].flatten())
+    pixels = [(x.movedim(2, 1)[..., None], y[..., None]) for x, y in tokens]
+    segment = nn.Sequential(nn.Conv2d(D, 8, 1), nn.ReLU(), nn.Conv2d(8, K, 1))
+    dense = capture(segment, pixels, ignore_index=-100)
+    assert dense.features.shape == captured.features.shape
+    assert dense.is_linear
+    assert torch.equal(dense.labels, captured.labels)
+
+
+# Wrappers -----------------------------------------------------------------------------------------
+
+
+def _compiled(model):
+    return torch.compile(model, backend="eager")
+
+
+def _compiled_in_place(model):
+    model.compile(backend="eager")
+    return model
+
+
+def _compiled_inside(model):
+    model[0] = torch.compile(model[0], backend="eager")
+    return torch.compile(model, backend="eager")
+
+
+WRAPPERS = {
+    "compile": _compiled,
+    "compile in place": _compiled_in_place,
+    "compile inside": _compiled_inside,
+    "data parallel": nn.DataParallel,
+    "both": lambda model: nn.DataParallel(_compiled(model)),
+}
+
+
+@pytest.mark.parametrize("classifier", [None, "2"])
+@pytest.mark.parametrize("wrapper", WRAPPERS)
+def test_wrappers_are_taken_off_also_after_a_pass(wrapper, classifier):
+    expected = capture(model := _net(), _batches())
+    wrapped = WRAPPERS[wrapper](model)
+    with torch.no_grad():
+        for x, _ in _batches():
+            wrapped(x)
+    found = capture(wrapped, _batches(), classifier=classifier)
+    assert torch.equal(found.features, expected.features)
+    assert torch.equal(found.weight, expected.weight)
+    with torch.no_grad():
+        wrapped(_batches()[0][0])
+
+
+@pytest.mark.filterwarnings("ignore:.*deprecated")
+@pytest.mark.parametrize("how", ["script", "trace"])
+def test_scripts_are_refused_by_name(how):
+    net = _net().eval()
+    scripted = torch.jit.script(net) if how == "script" else torch.jit.trace(net, torch.ones(1, D))
+    with pytest.raises(ValueError, match=r"the model is a .*Module: TorchScript calls no Python"):
+        capture(scripted, _batches())
+
+
+def test_a_sharded_model_is_refused_by_name():
+    class FullyShardedDataParallel(nn.Module):
+        pass
+
+    with pytest.raises(ValueError, match="FullyShardedDataParallel: no process holds"):
+        capture(FullyShardedDataParallel(), _batches())
+
+
+# Into a metric ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_a_metric_takes_batch_after_batch(keep):
+    model = _net()
+    captured = capture(model, _batches())
+    expected = captured.measure().as_dict()
+    metric = CollapseMetric(K, keep_features=keep)
+    assert capture(model, _batches(), into=metric) is metric
+    found = metric.compute().as_dict()
+    left = set() if keep else {"nc4", "nc4_without_bias"}
+    for name in set(expected) - left:
+        assert found[name] == pytest.approx(expected[name], rel=1e-5, abs=1e-9), name
+    assert all(p.ndim == 1 for p in getattr(metric, "predictions", []))
+    own = CollapseMetric(K, classifier=nn.Linear(8, K))
+    capture(model, _batches(), into=own)
+    assert own.compute().nc3 != pytest.approx(expected["nc3"])
+
+
+def test_logits_are_kept_only_on_request():
+    captured = capture(_net(), _batches(), keep_logits=False)
+    assert captured.logits is None
+    assert captured.measure() == capture(_net_again(captured), _batches()).measure()
+
+
+def _net_again(captured) -> nn.Sequential:
+    torch.manual_seed(0)
+    model = _net()
+    assert torch.equal(model[2].weight, captured.weight)
+    return model
+
+
+# Torchmetrics -------------------------------------------------------------------------------------
+
+
+def _filled(metric: CollapseMetric, seed: int = 0) -> CollapseMetric:
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.arange(40) % K
+    metric.update(torch.randn(40, D, generator=generator) + labels[:, None], labels)
+    return metric
+
+
+def test_one_field_is_a_tensor_that_a_tracker_takes():
+    from torchmetrics import MetricCollection, MetricTracker
+
+    number = _filled(CollapseMetric(K, field="nc1")).compute()
+    assert isinstance(number, Tensor)
+    assert float(number) == pytest.approx(_filled(CollapseMetric(K)).compute().nc1)
+    tracker = MetricTracker(CollapseMetric(K, field="nc1"))
+    values = []
+    for seed in range(3):
+        tracker.increment()
+        _filled(tracker, seed)
+        values.append(float(tracker.compute()))
+    assert tracker.compute_all().tolist() == pytest.approx(values)
+    best, step = tracker.best_metric(return_step=True)
+    assert (best, step) == (pytest.approx(min(values)), values.index(min(values)))
+    collection = MetricCollection(
+        {name: CollapseMetric(K, field=name) for name in ("nc1", "nc2_equiangular")}
+    )
+    _filled(collection)
+    assert float(collection.compute()["nc1"]) == pytest.approx(values[0])
+    with pytest.raises(ValueError, match="field is 'nc5'; expected one of nc1, nc2_equinorm"):
+        CollapseMetric(K, field="nc5")
+
+
+def test_plot_draws_a_report_or_a_series_of_them():
+    import matplotlib.pyplot as plt
+
+    metrics = [_filled(CollapseMetric(K, classifier=nn.Linear(D, K)), seed) for seed in range(3)]
+    with contextlib.closing(_Closing(plt)):
+        figure, axes = metrics[0].plot()
+        names = [label.get_text() for label in axes.get_yticklabels()]
+        assert names[:2] == ["NC1", "NC2 equinorm"]
+        drawn = axes.lines[0].get_xdata()
+        assert drawn[0] == pytest.approx(metrics[0].compute().nc1)
+        same, axes = metrics[0].plot([m.compute() for m in metrics], ax=axes.figure.subplots())
+        assert same is figure
+        assert axes.get_yscale() == "log"
+        assert axes.lines[0].get_ydata().tolist() == [m.compute().nc1 for m in metrics]
+        one = _filled(CollapseMetric(K, field="nc1"))
+        _, axes = one.plot([one.compute(), one.compute()])
+        assert axes.lines[0].get_ydata().tolist() == [float(one.compute())] * 2
+
+
+class _Closing:
+    def __init__(self, plt):
+        self.plt = plt
+
+    def close(self):
+        self.plt.close("all")
