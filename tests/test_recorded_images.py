@@ -126,7 +126,8 @@ def test_a_network_of_depth_one_comes_out_again() -> None:
     series = (("mixture", "RN1", sukenik2025.CONSTANT, "cross-entropy", (1,)),)
     (again,) = sukenik2025.depth_tables(series, seeds=[0], data=fashion_mnist())
     kept = outcome("sukenik2025").tables["depth"]
-    assert [kept[name][0] for name in ("problem", "architecture", "depth")] == ["mixture", "RN1", 1]
+    setting = [kept[name][0] for name in ("problem", "architecture", "depth")]
+    assert setting == ["fashion-mnist", "RN1", 1]
     for name in ("loss", "nc1"):
         assert again[name][0] == pytest.approx(kept[name][0], rel=0.02), name
 
