@@ -70,6 +70,7 @@ def test_inputs_with_one_label_have_the_closed_form_however_often_they_come():
     problem = Problem("copies", inputs[[0, 0, 0, 1, 1, 2]], torch.tensor([0, 0, 0, 1, 1, 1]), 2)
     assert sukenik2025.limit(problem, 0.02) == sukenik2025.optimum(2, 0.02)
     counts = sukenik2025.label_counts(problem)
+    assert sorted(counts.flatten().tolist()) == [0, 0, 0, 1, 2, 3]
     assert sukenik2025.solve_limit(counts, 0.02).loss == pytest.approx(
         sukenik2025.optimum(2, 0.02).loss, rel=1e-9
     )
