@@ -257,7 +257,7 @@ EXERCISES = (
             "One layer: the weight is c/L, its square (c/L)². Two layers: a·b = c/L.",
             "a² + b² ≥ 2ab, so two layers cost 2c/L a block: depth * 2 * distance / depth.",
         ),
-        "c²/L vanishes with depth, 2c does not. That is the theorem's whole mechanism, and why two "
+        "c²/L vanishes with depth, 2c does not. That is the theorem's mechanism, and why two "
         "layers a block need a weight decay that goes to zero.",
     ),
     Exercise(
@@ -398,7 +398,7 @@ EXERCISES = (
             "`(inputs[:, None] == inputs).all(2)` is (N, N); compare the labels the same way.",
             "Count the entries where inputs agree and labels do not, and halve the number.",
         ),
-        "The theorem needs 0: equal inputs have equal features at every depth, so two labels on "
-        "one input keep NC1 away from 0 however deep the network is.",
+        "With 0 the limiting optimum is collapsed. Otherwise equal inputs still share a feature at "
+        "every depth, and a deep network goes to an optimum whose NC1 is not 0.",
     ),
 )
