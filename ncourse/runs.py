@@ -112,6 +112,9 @@ def run(
     except ValueError as error:
         raise RunError(str(error)) from None
     chosen = None if data is None else dataset(data)
+    experiment.paper.check_scale(scale)  # what is refused leaves no folder
+    if chosen is not None:
+        experiment.paper.check_data(chosen)
     folder = Path(out) if out is not None else Path("runs") / folder_name(paper, scale, data, seed)
     resumable = experiment.paper.resumable
     if here.processes > 1 and not resumable:
@@ -171,6 +174,8 @@ def run(
         write_json(folder / "run.json", about | {"state": f"failed: {reason}", "ended": _now()})
         if lost:
             raise found from error
+        if isinstance(error, KeyboardInterrupt):
+            _say(console, f"stopped; go on with: {about['command']} --resume")
         raise
     card = outcome.as_dict()["data"]
     write_json(folder / "run.json", about | {"state": "finished", "ended": _now(), "ran on": card})

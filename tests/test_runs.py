@@ -114,12 +114,21 @@ def test_what_cannot_be_run_is_one_clear_error(run, tmp_path):
         result = run(*words)
         assert (result.exit_code, result.stderr.count("\n")) == (1, 1)
         assert message in result.stderr
-    assert not (tmp_path / "runs").exists()
     result = run("papyan2020", "--scale", "paper")
     assert result.exit_code == 1
     assert "scale 'paper' is not built" in result.stderr
-    about = json.loads((tmp_path / "runs/papyan2020-paper-own-seed0/run.json").read_text())
-    assert about["state"].startswith("failed: ValueError: scale 'paper' is not built")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_who_stops_a_run_is_told_how_to_go_on(run, tmp_path, monkeypatch):
+    def stopped(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(training.measuring, "extract", stopped)
+    result = run("papyan2020", "--data", "digits", "--seed", "3", "--out", "half")
+    assert result.exit_code == 130
+    again = "ncourse run papyan2020 --scale laptop --seed 3 --data digits --out half --resume"
+    assert f"stopped; go on with: {again}" in result.stdout
 
 
 def test_a_folder_that_is_taken_and_a_run_that_is_another_are_refused(run, tmp_path, monkeypatch):
