@@ -81,7 +81,7 @@ def test_the_library_draws_only_the_history_of_a_run(path):
 def test_a_plain_install_is_all_that_the_library_needs():
     """Figures and run folders are the exceptions: they come with the extra `course`.
 
-    So are two imports within functions, which say what to install where it is missing.
+    So are four imports within functions, which say what to install where it is missing.
     """
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     plain, course, vision = (
@@ -94,7 +94,12 @@ def test_a_plain_install_is_all_that_the_library_needs():
     )
     assert not plain & course, "a plain install brings notebook tools"
     found = {*(plain - {"scikit_learn"}), *vision, "sklearn", "ncourse", *sys.stdlib_module_names}
-    asked_for = {("safetensors", "_read_safetensors"), ("matplotlib", "CollapseMetric.plot")}
+    asked_for = {
+        ("lightning", "lightning_callback"),
+        ("matplotlib", "CollapseMetric.plot"),
+        ("safetensors", "_read_safetensors"),
+        ("transformers", "hugging_face_callback"),
+    }
     for path in LIBRARY:
         if path not in FIGURES and path != PACKAGE / "runs.py":
             all_of_it = {(name.split(".")[0], place) for name, place in imported(path)}

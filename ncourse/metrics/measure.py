@@ -412,7 +412,7 @@ def _report(
 
 def _row_blocks(num_rows: int) -> Iterator[Tensor]:
     """Row indices in blocks, so that what is K x K is only ever held a block at a time."""
-    return iter(torch.arange(num_rows).split(max(1, 2**22 // num_rows)))
+    return iter(torch.arange(num_rows).split(max(1, 2**20 // num_rows)))
 
 
 def _equinorm(vectors: Tensor | None) -> float:
