@@ -461,6 +461,19 @@ def test_it_starts_by_itself_except_where_motion_is_unwanted(visit: Visit) -> No
     assert state["runs"][0]["epoch"] == 0
 
 
+def test_it_starts_when_seen_even_if_one_call_says_first_that_it_was_not(visit: Visit) -> None:
+    """Browsers gather what they observed: a busy page learns both in one call."""
+    visit.page.add_init_script(
+        """window.IntersectionObserver = class {
+          constructor(callback) { this.callback = callback; }
+          observe() { this.callback([{isIntersecting: false}, {isIntersecting: true}]); }
+          disconnect() {}
+        }"""
+    )
+    visit.page.goto(visit.address)
+    visit.page.wait_for_function("playground.state().runs[0]?.epoch > 1", timeout=20_000)
+
+
 def test_nothing_shifts_while_it_starts(visit: Visit) -> None:
     page = visit.page
     for width in (1280, 375):

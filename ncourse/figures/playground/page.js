@@ -819,8 +819,9 @@ export function mountPlayground(root, { hero, settings: given }) {
     const asked = fromAddress();
     if (asked) reset(asked).catch(complain);
   });
-  const watch = new IntersectionObserver(([entry]) => {
-    if (!entry.isIntersecting) return;
+  // One call may bring several entries, the first of them from before the frame was laid out.
+  const watch = new IntersectionObserver((entries) => {
+    if (!entries.some((entry) => entry.isIntersecting)) return;
     watch.disconnect();
     ready.then(() => { if (!still.matches && runs[0].now.epoch === 0 && moment === 1) play(); });
   }, { threshold: 0.4 });
