@@ -44,8 +44,11 @@ NEAR = {
     ("tirer2022", "Definitions disagree", "least fall from epoch 5 to 30"): (
         "a direction: between epochs 5 and 30 all six numbers fall, VCI least, by 18 to 21 %"
     ),
-    ("wu2025", "At nearly stationary points", "NC1 and its bound"): (
-        "NC1 against a bound that is proved: near stationary points it is nearly attained"
+    ("wu2025", "At stationary points", "NC1 and its bound"): (
+        "NC1 against a bound that is proved: at stationary points it is nearly attained"
+    ),
+    ("wu2025", "64 particles and their mirror images", "NC1 and the bound by the loss"): (
+        "NC1 against a bound that is proved: where nothing is outside it is nearly attained"
     ),
 }
 

@@ -251,6 +251,51 @@ def test_stationary_networks_are_stationary_and_have_nothing_outside(data):
     assert torch.linalg.matrix_rank(found.weight) == 3
 
 
+def test_stationary_says_so_where_it_did_not_get_there(data):
+    few = data.take(4, seed=0)
+    with pytest.raises(ValueError, match="the solver ends at a gradient of"):
+        wu2025.stationary(few, weight_decay=1e-2, num_particles=16, seed=0, iterations=3)
+
+
+@pytest.mark.parametrize("train_weight", [False, True])
+@pytest.mark.parametrize("weight_decay", [0.0, 0.02])
+def test_mirrored_particles_stay_where_w_sees_them(data, train_weight, weight_decay):
+    half = wu2025.random_network(data, num_particles=10, seed=1)
+    whole = wu2025.mirrored(half)
+    assert whole.outer.shape == (20, 16)
+    torch.testing.assert_close(whole.outer[10:] @ whole.weight.T, half.outer @ half.weight.T)
+    run = partial(wu2025.flow, weight_decay=weight_decay, times=[20], train_weight=train_weight)
+    for start, least in ((whole, 0), (half, 0.1)):
+        (end,) = run(start, data)
+        beyond = end.features(data.inputs)
+        beyond = beyond - beyond @ torch.linalg.pinv(end.weight) @ end.weight
+        assert (beyond.norm() < 1e-10) == (least == 0)
+        assert beyond.norm() >= least
+
+
+def test_w_is_as_well_conditioned_as_loss_and_moments_say(data, network):
+    for scale in (1.0, 0.01):
+        here = replace(network, weight=scale * network.weight)
+        row = wu2025.measured(here, data, weight_decay=0.02)
+        assert row["smallest_bound"] <= row["smallest"]
+    assert row["smallest_free"] > row["smallest"]  # without the loss it is no bound
+
+
+def test_least_eigenvalue_is_zero_for_opposite_inputs_only(data):
+    inputs = data.inputs[:4]
+    assert wu2025.least_eigenvalue(inputs, draws=20_000) > 1e-3
+    for other in (inputs[:1], -inputs[:1], 0 * inputs[:1]):
+        assert abs(wu2025.least_eigenvalue(torch.cat([inputs, other]), draws=20_000)) < 1e-9
+
+
+def test_with_noise_the_paper_s_bound_is_not_said(data):
+    start = wu2025.random_network(data, num_particles=10, seed=1)
+    row = wu2025.measured(start, data, weight_decay=0.1, temperature=0.1)
+    assert row["theorem"] is None
+    assert row["stationarity"] is None
+    assert row["readout"] > 0
+
+
 # Data ---------------------------------------------------------------------------------------------
 
 
@@ -292,10 +337,10 @@ def test_shuffled_labels_keep_inputs_counts_and_test_labels():
 
 
 def test_scaled_makes_equal_flat_classes():
-    mixture = gaussian_mixture(4, 6, train_per_class=9, seed=0)
+    mixture = gaussian_mixture(4, 6, train_per_class=15, seed=0)
     uneven = replace(mixture, inputs=mixture.inputs[3:], labels=mixture.labels[3:])
     ready = wu2025.scaled(uneven)
-    assert ready.labels.bincount().tolist() == [6] * 4
+    assert ready.labels.bincount().tolist() == [12] * 4
     assert ready.inputs.dtype == torch.float64
     assert ready.inputs.norm(dim=1).max().item() == pytest.approx(4)
     images = wu2025.scaled(digits())
@@ -303,7 +348,7 @@ def test_scaled_makes_equal_flat_classes():
 
 
 def _small(**changes) -> Dataset:
-    data = gaussian_mixture(3, 4, train_per_class=5, test_per_class=5)
+    data = gaussian_mixture(3, 4, train_per_class=10, test_per_class=5)
     return replace(data, **changes)
 
 
@@ -312,8 +357,8 @@ def _small(**changes) -> Dataset:
     [
         (gaussian_mixture(17, 4), "17 classes"),
         (gaussian_mixture(3, 4, test_per_class=0), "no test samples"),
-        (_small(labels=torch.zeros(15, dtype=torch.int64)), "no training sample of class 1"),
-        (_small(inputs=torch.zeros(15, 4)), "are zero"),
+        (_small(labels=torch.zeros(30, dtype=torch.int64)), "has 0 training samples of class 1"),
+        (_small(inputs=torch.zeros(30, 4)), "are zero"),
     ],
 )
 def test_scaled_refuses_what_cannot_work(data, says):
@@ -360,13 +405,28 @@ def off(**at):
     return ("particles", "nc1", EVERY, [at.get(f"at_{size}", nc1) for size, nc1 in before])
 
 
+def stages(data, column, value, count=None, size=None):
+    """A column of the two-stage runs, changed for one data set, some samples, some particles."""
+    rows = TRUE["samples"].rows()
+    hit = [
+        row["data"] == data and count in (None, row["samples"]) and size in (None, row["particles"])
+        for row in rows
+    ]
+    return (
+        "samples",
+        column,
+        EVERY,
+        [value if h else r[column] for h, r in zip(hit, rows, strict=True)],
+    )
+
+
 # (claims that are false, what is changed: table, column, row, value)
 FALSE = [
     ((0,), [(FIXED, "nc1", 0, 0.3)]),
     # NC1 is at most 1, so that only an error in measuring it could make such a run.
     ((0, 1, 4), [(FIXED, "nc1", 0, 5.0), (FIXED, "nc1", -1, 0.02)]),
     ((0, 1, 4), [(FIXED, "nc1", -1, 0.05)]),
-    ((0, 9), [(FREE, "nc1", 0, 5.0)]),
+    ((0, 13), [(FREE, "nc1", 0, 5.0)]),
     ((1,), [(FREE, "loss", -1, 1e-4)]),
     ((1,), [(FREE, "train_accuracy", -1, 0.99)]),
     ((1,), [(FREE, "nc1", -2, 0.2)]),
@@ -401,23 +461,62 @@ FALSE = [
     ((8,), [("data", "nc1_start", 2, 5.0), ("data", "nc1", 2, 0.06)]),
     ((8,), [("data", "train_accuracy", 2, 0.9)]),
     ((8,), [("data", "test_accuracy", 2, 0.9)]),
-    ((9,), [("small decay", "nc1", -1, 0.1)]),
-    ((9,), [("small decay", "bound", -1, 0.7)]),
-    ((9,), [("small decay", "bound", -2, 1e-9)]),
-    ((10,), [("floor", "nc1", 1, 0.2)]),
+    ((13,), [("small decay", "nc1", -1, 0.1)]),
+    ((13,), [("small decay", "bound", -1, 0.7)]),
+    ((13,), [("small decay", "bound", -2, 1e-9)]),
+    ((14,), [("floor", "nc1", 1, 0.2)]),
     # A floor that does not depend on width.
-    ((10,), [("floor", "nc1", EVERY, [0.1] * 3), ("floor", "predicted", EVERY, [0.1] * 3)]),
-    ((11,), [("entropic", "variance", 1, 0.4)]),
-    ((11,), [("entropic", "variance", 2, 0.1)]),
-    ((11,), [("entropic", "nc1", 0, 0.5)]),
-    ((12,), [("entropic", "imbalance", 1, 0.0)]),
-    ((12,), [("entropic", "imbalance", 2, 0.2)]),
+    ((14,), [("floor", "nc1", EVERY, [0.1] * 3), ("floor", "predicted", EVERY, [0.1] * 3)]),
+    ((15,), [("entropic", "variance", 1, 0.4)]),
+    ((15,), [("entropic", "variance", 2, 0.1)]),
+    ((15,), [("entropic", "nc1", 0, 0.5)]),
+    ((16,), [("entropic", "imbalance", 1, 0.0)]),
+    ((16,), [("entropic", "imbalance", 2, 0.2)]),
     # Features that do not approach the limit, and a control that does.
-    ((13,), [("particles", "features", EVERY, [0.2] * len(SIZES))]),
-    ((13,), [("particles", "standing", EVERY, TRUE["particles"]["features"])]),
-    ((14,), [off(at_2048=0.02)]),
-    ((14,), [off(at_32=0.01)]),
-    ((14,), [off(at_2048=0.1, at_32=0.12)]),
+    ((17,), [("particles", "features", EVERY, [0.2] * len(SIZES))]),
+    ((17,), [("particles", "standing", EVERY, TRUE["particles"]["features"])]),
+    ((18,), [off(at_2048=0.02)]),
+    ((18,), [off(at_32=0.01)]),
+    ((18,), [off(at_2048=0.1, at_32=0.12)]),
+    # Mirrored particles, the free energy, the conditioning of W, lazy particles; two stages.
+    ((9,), [("mirrored", "unseen", 0, 0.02)]),
+    (
+        (9,),
+        [
+            ("mirrored", "nc1", 0, 3e-3),
+            ("mirrored", "bound", 0, 4e-3),
+            ("mirrored", "nc1", 1, 0.02),
+            ("mirrored", "bound", 1, 0.03),
+        ],
+    ),
+    ((9,), [("mirrored", "nc1", 4, 0.05)]),
+    ((9,), [("mirrored", "unseen", 4, 0.01)]),
+    ((9,), [("mirrored", "bound", 0, 1e-9)]),
+    ((9,), [("mirrored", "bound", 4, 0.2)]),
+    ((9,), [("mirrored", "nc1", 1, 1e-3)]),
+    ((10,), [("free energy", "bound", -1, 5.0)]),
+    ((10,), [("free energy", "error_free", EVERY, TRUE["free energy"]["error_bound"])]),
+    ((10,), [("free energy", "noiseless", 3, 0.5)]),
+    ((10,), [("free energy", "error_bound", 3, 1.0)]),
+    ((10,), [("free energy", "bound", -1, 1e-3)]),
+    ((11,), [(TRAINED, "smallest_bound", 3, 2.0)]),
+    ((11,), [(TRAINED, "smallest", 3, 0.4)]),
+    ((11,), [("too much decay", "smallest", -1, 0.1)]),
+    (
+        (11,),
+        [("too much decay", "smallest_free", EVERY, [-1.0] * len(TRUE["too much decay"]["time"]))],
+    ),
+    ((12,), [("lazy", "loss_bound", 1, 0.0)]),
+    ((12,), [("lazy", "moved", 0, 0.5)]),
+    ((12,), [("lazy", "least", 2, 0.0)]),
+    ((12,), [("lazy", "loss_greatest", 1, 5.0)]),
+    ((19,), [stages("separable", "test_loss", 0.004, count=80)]),
+    ((19,), [stages("separable", "moment", 20.0, count=80)]),
+    ((19,), [stages("overlapping", "test_loss", 0.02, count=80, size=64)]),
+    ((19,), [stages("overlapping", "moment", 10.0, count=80)]),
+    ((19,), [stages("separable", "test_loss", 0.05, count=5, size=64)]),
+    ((19,), [stages("separable", "test_accuracy", 0.9)]),
+    ((19,), [stages("overlapping", "test_accuracy", 0.9)]),
 ]
 
 
@@ -443,21 +542,25 @@ def test_on_other_data_what_is_proved_holds(monkeypatch, num_classes):
     quick = partial(wu2025.trajectory, num_particles=8, step=0.5)
     monkeypatch.setattr(wu2025, "trajectory", quick)
     monkeypatch.setattr(wu2025, "generalisation", lambda **_: TRUE["data"])
-    monkeypatch.setattr(wu2025, "stationary", partial(wu2025.stationary, iterations=30))
+    monkeypatch.setattr(wu2025, "symmetry", partial(wu2025.symmetry, duration=5.0))
+    for name in ("landscape", "free_energy", "lazy"):
+        table = TRUE[name.replace("_", " ")]
+        monkeypatch.setattr(wu2025, name, lambda *_, _table=table, **__: _table)
     mine = gaussian_mixture(num_classes, 5, train_per_class=12, test_per_class=3)
     outcome = wu2025.experiment(seed=1, data=mine)
     assert outcome.data == wu2025.scaled(mine, seed=1).card
-    assert set(outcome.tables) == {*wu2025.RUNS, "data", "landscape"}
+    more = {"mirrored", "free energy", "lazy", "too much decay"}
+    assert set(outcome.tables) == {*wu2025.RUNS, *more, "data", "landscape"}
     judged = {index: made.holds for index, made in enumerate(outcome.claims) if made.binding}
-    assert judged == dict.fromkeys((2, 3, 5, 6, 7, 8), True)
-    assert len(outcome.claims) == 9
+    assert judged == dict.fromkeys((2, 3, 5, 6, 7, 8, 9, 11, 12), True)
+    assert len(outcome.claims) == 13
 
 
 @pytest.mark.parametrize(
     ("data", "says"),
     [
         (_small(test_inputs=torch.zeros(0, 4), test_labels=torch.zeros(0).long()), "no test"),
-        (_small(labels=torch.zeros(15).long()), r"at least 1 training sample .* has 0 of one"),
+        (_small(labels=torch.zeros(30).long()), r"at least 10 training samples .* has 0 of one"),
         (gaussian_mixture(17, 4), "17 classes"),
     ],
 )

@@ -5,6 +5,10 @@ the Mean-Field Regime", ICML 2025 (arXiv 2501.19104). Three layers: P particles,
 weight, a bounded smooth activation and an outer weight, averaged; then a linear classifier. Small
 loss, a small gradient and weight decay bound NC1, whether the layers are balanced or not.
 
+The theorems are about infinitely many particles, and there the part of the features that the
+classifier does not see is zero at all times (`mirrored`, this course). At finite width it is not,
+and weight decay is what removes it.
+
 Rows are vectors here. The paper writes columns: its H (p x n), W (p x q), Y (q x n) are the
 transposes of `features` (N, d), `weight` (K, d) and one-hot labels (N, K); its N particles, p
 features, q classes, n samples are P, d, K, N. The activation is tanh, so C_1 = 1 wherever the paper
@@ -46,12 +50,15 @@ from ncourse.tables import Table
 __all__ = [
     "BALLS",
     "RUNS",
+    "TOO_MUCH",
     "WEIGHT_DECAY",
     "Decomposition",
     "Network",
     "balls",
+    "capacity",
     "claims",
     "claims_of_long_runs",
+    "conditioning",
     "convergence",
     "decompose",
     "digits_mod_3",
@@ -60,26 +67,33 @@ __all__ = [
     "experiment",
     "floor",
     "flow",
+    "free_energy",
     "frozen_nc1",
     "generalisation",
     "gradient",
     "imbalance",
     "landscape",
     "largest_radius",
+    "lazy",
+    "least_eigenvalue",
     "log_times",
     "loss",
     "measured",
+    "mirrored",
     "nc1_bound",
     "norms",
     "outside",
     "random_network",
+    "samples",
     "scaled",
     "stationary",
+    "symmetry",
     "theorem_bound",
     "trajectory",
 ]
 
 PARTICLES, DIM, SAMPLES = 128, 16, 40  # P, d, and n per class in most of the chapter
+LEAST = 10  # training samples of each class: those that `landscape` takes
 WEIGHT_DECAY = 4e-3
 STEP = 0.05
 DURATION = 6.0  # in units of 1/weight decay
@@ -90,6 +104,9 @@ RUNS = {
     "W trained": {"weight_decay": WEIGHT_DECAY, "train_weight": True},
 }
 """The runs of the main result; each differs from the first in one thing."""
+
+TOO_MUCH: dict[str, Any] = {"weight_decay": 0.3, "train_weight": True, "duration": 20.0}
+"""Weight decay so strong that nothing is learnt, and W goes to zero."""
 
 BALLS = {
     "separable": {"radius": 0.3, "shuffled": False},
@@ -172,6 +189,21 @@ def random_network(
     weight = torch.linalg.qr(torch.randn(dim, count, **double))[0].T.contiguous()
     outer = torch.randn(num_particles, dim, **double)
     return Network(outer, torch.randn(num_particles, size, **double), weight, gamma)
+
+
+def mirrored(network: Network) -> Network:
+    """Each particle (a, u) and its mirror image (R a, u), R = 2 Pi - I: 2P particles (this course).
+
+    R keeps what W sees and turns the rest over. The flow commutes with it, so the features of such
+    a network stay in the span of the rows of W at all times, as those of infinitely many standard
+    normal particles do.
+
+    Raises:
+        ValueError: if the rows of W are dependent.
+    """
+    image = network.outer - 2 * outside(network)
+    outer = torch.cat([network.outer, image])
+    return replace(network, outer=outer, inner=network.inner.repeat(2, 1))
 
 
 def loss(network: Network, dataset: Dataset) -> float:
@@ -324,7 +356,9 @@ def decompose(network: Network, dataset: Dataset, *, weight_decay: float) -> Dec
 def norms(network: Network, dataset: Dataset, *, weight_decay: float) -> tuple[float, float]:
     """Root mean square over particles of the gradient: of the outer weights alone, and of both.
 
-    The second is the paper's eps_S: the network is eps_S-stationary (definition 4.1).
+    The gradient is that of loss and penalty. At temperature 0 the second is the eps_S of the paper
+    (definition 4.1). With noise it is not: there eps_S is about the free energy, whose gradient has
+    1/beta times that of log rho in addition (`free_energy`).
     """
     outer, inner, _ = gradient(network, dataset, weight_decay=weight_decay)
     squares = outer.square().sum().item(), inner.square().sum().item()
@@ -344,7 +378,8 @@ def error_bound(
 
     Args:
         loss: squared error without penalty.
-        gradient_norm: root mean square of the outer gradient over particles (or the larger eps_S).
+        gradient_norm: root mean square of the outer gradient over particles, or something larger;
+            of infinitely many particles also that of the free energy, so the paper's eps_S.
         weight: W, `(K, d)`, independent rows.
         num_samples: N = nK.
         gamma: factor of the logits.
@@ -366,7 +401,10 @@ def theorem_bound(
     gamma: float,
     weight_decay: float,
 ) -> float:
-    """The paper's bound on |E|_F (Theorem 4.2), with C_1 = 1; arguments as `error_bound`."""
+    """The paper's bound on |E|_F (Theorem 4.2), with C_1 = 1; arguments as `error_bound`.
+
+    Its gradient_norm is eps_S: of the free energy, over outer and inner weights.
+    """
     if weight_decay == 0:
         return math.inf
     largest, smallest = torch.linalg.svdvals(weight)[[0, -1]].tolist()
@@ -393,6 +431,57 @@ def nc1_bound(
     largest = torch.linalg.svdvals(weight)[0].item()
     size = math.sqrt(num_samples * (count - 1) / count) / (gamma * largest)
     return (error / (size - error)) ** 2 if error < size else math.inf
+
+
+def conditioning(
+    loss: float, *, outer: Float[Tensor, "particles features"], num_classes: int, gamma: float
+) -> float:
+    """Lower bound on s_min(W): (1/sqrt(K) - sqrt(2 loss)) / (gamma sqrt(E|a|^2)) (this course).
+
+    It says what Lemma 4.3 of the paper says: a small loss, with second moments that weight decay
+    holds down, keeps W away from singular. For |activation| <= 1 and classes of equal size.
+
+    >>> import torch
+    >>> round(conditioning(0.0, outer=torch.eye(2), num_classes=4, gamma=1.0), 6)
+    0.5
+    """
+    moment = outer.square().sum(1).mean().item()
+    return (1 / math.sqrt(num_classes) - math.sqrt(2 * loss)) / (gamma * math.sqrt(moment))
+
+
+def least_eigenvalue(
+    inputs: Float[Tensor, "samples inputs"], *, draws: int = 100_000, seed: int = 0
+) -> float:
+    """lambda_*: least eigenvalue of E[tanh(x_i . u) tanh(x_k . u)], u ~ N(0, I) (section 4.2).
+
+    Positive exactly if no input is zero and no two are equal or opposite (this course).
+
+    Args:
+        inputs: `(N, D)` in float64.
+        draws: of u; with few the value is too small, by a share of about N over the draws.
+        seed: of the draws.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    kernel = torch.zeros(len(inputs), len(inputs), dtype=inputs.dtype)
+    for first in range(0, draws, 10_000):
+        count = min(10_000, draws - first)
+        normals = torch.randn(count, inputs.shape[1], generator=generator, dtype=inputs.dtype)
+        activations = torch.tanh(inputs @ normals.T)
+        kernel += activations @ activations.T / draws
+    return torch.linalg.eigvalsh(kernel)[0].item()
+
+
+def capacity(divergence: float, *, weight_norm: float, num_samples: int) -> float:
+    """Bound on the Rademacher complexity of one logit over laws near the start (this course).
+
+    Laws rho of particles with KL(rho | N(0, I)) up to `divergence`, activation at most 1, gamma 1:
+    sqrt(2) |w| (divergence + log(2)/2) / sqrt(N). The number of particles is not in it. Chapter 7
+    has the proof; the paper's section 5 uses bounds of this kind.
+
+    >>> round(capacity(10.0, weight_norm=1.0, num_samples=200), 3)
+    1.035
+    """
+    return math.sqrt(2 / num_samples) * weight_norm * (divergence + math.log(2) / 2)
 
 
 def imbalance(network: Network) -> float:
@@ -435,34 +524,50 @@ def stationary(
     weight_decay: float,
     num_particles: int = 64,
     seed: int = 0,
-    iterations: int = 4000,
+    iterations: int = 20_000,
+    tolerance: float = 1e-3,
 ) -> Network:
-    """A nearly stationary network with W fixed and gamma = 1: L-BFGS on all particles.
+    """A stationary network with W fixed, orthonormal, and gamma = 1; d = 8, or K if that is more.
 
-    d = 8, or K if that is more.
+    L-BFGS over the inner weights. The outer ones are the best for them, in closed form: given the
+    activations the objective is strictly convex in a.
+
+    Raises:
+        ValueError: if eps_S is above tolerance times weight decay: then it is no stationary point.
     """
     dim = max(8, dataset.num_classes)
     start = random_network(dataset, num_particles=num_particles, dim=dim, gamma=1.0, seed=seed)
     targets = _targets(dataset)
-    split = start.outer.numel()
+    ridge = weight_decay * len(targets)
 
-    def network(flat: np.ndarray) -> Network:
-        values = torch.from_numpy(flat)
-        outer = values[:split].reshape(start.outer.shape)
-        return replace(start, outer=outer, inner=values[split:].reshape(start.inner.shape))
+    def best(flat: np.ndarray) -> Network:
+        here = replace(start, inner=torch.from_numpy(flat).reshape(start.inner.shape))
+        activations = here.activations(dataset.inputs)
+        kernel = activations @ activations.T / num_particles
+        eye = torch.eye(len(targets), dtype=kernel.dtype)
+        # The residual of the logits, -ridge (kernel + ridge)^-1 Y: no difference of large numbers.
+        pull = torch.linalg.solve(kernel + ridge * eye, targets)
+        return replace(here, outer=activations.T @ pull @ start.weight)
 
     def objective(flat: np.ndarray) -> tuple[float, np.ndarray]:
-        here = network(flat)
+        here = best(flat)
         squares = (here.outer.square().sum() + here.inner.square().sum()).item() / num_particles
-        outer, inner, _ = _gradient(here, dataset.inputs, targets, weight_decay)
-        slopes = torch.cat([outer.ravel(), inner.ravel()]).numpy() / num_particles
+        _, inner, _ = _gradient(here, dataset.inputs, targets, weight_decay)
         # A factor, because the solver's own stopping rules are absolute.
-        return 1e3 * (loss(here, dataset) + weight_decay / 2 * squares), 1e3 * slopes
+        value = 1e3 * (loss(here, dataset) + weight_decay / 2 * squares)
+        return value, 1e3 * inner.ravel().numpy() / num_particles
 
-    flat = torch.cat([start.outer.ravel(), start.inner.ravel()]).numpy()
     options = {"maxiter": iterations, "maxfun": 10**6, "ftol": 0, "gtol": 1e-14, "maxcor": 50}
-    found = minimize(objective, flat, jac=True, method="L-BFGS-B", options=options)
-    return network(found.x)
+    flat = start.inner.ravel().numpy()
+    found = best(minimize(objective, flat, jac=True, method="L-BFGS-B", options=options).x)
+    _, reached = norms(found, dataset, weight_decay=weight_decay)
+    if reached > tolerance * weight_decay:
+        raise ValueError(
+            f"the solver ends at a gradient of {reached:.1e} for weight decay {weight_decay:g} on "
+            f"{dataset.name}; a stationary point has at most {tolerance:g} times the weight decay. "
+            "Take a larger weight decay, fewer samples, or more iterations"
+        )
+    return found
 
 
 def _targets(dataset: Dataset) -> Tensor:
@@ -564,19 +669,20 @@ def scaled(dataset: Dataset, *, seed: int = 0) -> Dataset:
     """The caller's data as this chapter's networks take them.
 
     Flat float64 inputs, the longest of norm 4, and as many training samples of each class as the
-    smallest one has, up to 40.
+    smallest one has, up to 40: the bounds are for classes of equal size.
 
     Raises:
-        ValueError: if there is no test sample, a class is empty, or there are more classes than
-            the 16 features of the chapter's networks.
+        ValueError: if there is no test sample, a class has fewer than ten training samples, there
+            are more classes than the 16 features of the chapter's networks, or all inputs are zero.
     """
     if not len(dataset.test_labels):
         raise ValueError(f"{dataset.name} has no test samples; the claims compare test accuracies")
     counts = dataset.labels.bincount(minlength=dataset.num_classes)
-    if counts.min() == 0:
+    if counts.min() < LEAST:
         raise ValueError(
-            f"{dataset.name} has no training sample of class {int(counts.argmin())}; every class "
-            "must occur"
+            f"{dataset.name} has {int(counts.min())} training samples of class "
+            f"{int(counts.argmin())}; every class is cut to the size of the smallest, so give each "
+            f"at least {LEAST}, or leave small ones out"
         )
     if dataset.num_classes > DIM:
         raise ValueError(
@@ -603,7 +709,12 @@ def log_times(duration: float, *, count: int = 40, first: float = 2.0) -> list[f
 
 
 def measured(
-    network: Network, dataset: Dataset, *, weight_decay: float, start: Network | None = None
+    network: Network,
+    dataset: Dataset,
+    *,
+    weight_decay: float,
+    start: Network | None = None,
+    temperature: float = 0.0,
 ) -> dict[str, Any]:
     """One row of numbers: loss, gradient, NC1 and its bound, imbalance, the identity's errors.
 
@@ -612,13 +723,16 @@ def measured(
         dataset: its data.
         weight_decay: lambda; without it there is no bound (inf) and no identity (None).
         start: the start of the run, for the column outside.
+        temperature: of the run. With noise the paper's eps_S is about the free energy, and
+            particles do not tell the gradient of log rho: stationarity and theorem are None.
 
     Returns:
         loss; readout (gradient norm of the outer weights) and stationarity (eps_S); nc1; bound on
         it; loss_only (what the bound would be without its gradient term); theorem (the same through
         the paper's bound on |E|_F); identity (largest entry of its difference) and dropped (without
         the outside term); imbalance; outside (norm of the outside parts of a_j, over that at the
-        start); train_accuracy, test_accuracy.
+        start); smallest (singular value of W) and its bounds, smallest_bound (`conditioning`) and
+        smallest_free (the same without the loss); train_accuracy, test_accuracy.
     """
     features = network.features(dataset.inputs)
     fit = loss(network, dataset)
@@ -635,21 +749,29 @@ def measured(
         identity = (without - split.outside).abs().max().item()
         dropped = without.abs().max().item()
     ours = error_bound(fit, readout, weight_decay=weight_decay, **known)
-    fitted = error_bound(fit, 0.0, weight_decay=weight_decay, **known)
+    fitted = error_bound(fit, 0.0, weight_decay=1.0, **known)  # any: it divides 0
     paper = theorem_bound(fit, stationarity, weight_decay=weight_decay, **known)
+    moments: dict[str, Any] = {
+        "outer": network.outer,
+        "num_classes": dataset.num_classes,
+        "gamma": network.gamma,
+    }
     beginning = outside(start or network).norm()
     return {
         "loss": fit,
         "readout": readout,
-        "stationarity": stationarity,
+        "stationarity": None if temperature else stationarity,
         "nc1": _nc1(features, dataset),
         "bound": nc1_bound(ours, **known),
         "loss_only": nc1_bound(fitted, **known),
-        "theorem": nc1_bound(paper, **known),
+        "theorem": None if temperature else nc1_bound(paper, **known),
         "identity": identity,
         "dropped": dropped,
         "imbalance": imbalance(network),
         "outside": (outside(network).norm() / beginning).item() if beginning > 1e-9 else 0.0,
+        "smallest": torch.linalg.svdvals(network.weight)[-1].item(),
+        "smallest_bound": conditioning(fit, **moments),
+        "smallest_free": conditioning(0.0, **moments),
         "train_accuracy": _accuracy(network, dataset.inputs, dataset.labels),
         "test_accuracy": _accuracy(network, dataset.test_inputs, dataset.test_labels),
     }
@@ -698,9 +820,210 @@ def trajectory(
     if keep is not None:
         keep.extend(zip(times, path, strict=True))
     rows = [
-        {"time": time, **measured(each, dataset, weight_decay=weight_decay, start=start)}
+        {
+            "time": time,
+            **measured(
+                each, dataset, weight_decay=weight_decay, start=start, temperature=temperature
+            ),
+        }
         for time, each in zip(times, path, strict=True)
     ]
+    return Table.of(rows)
+
+
+def symmetry(dataset: Dataset, *, seed: int, duration: float = 300.0) -> Table:
+    """128 particles at the end of a run: independent, or 64 and their mirror images (`mirrored`).
+
+    Returns:
+        Columns start ("independent" or "mirrored"), weight ("fixed" or "trained"), weight_decay,
+        loss, nc1, unseen (|H (I - Pi)| / |H|) and bound: of NC1 by the loss alone, `nc1_bound` for
+        features in the span of the rows of W.
+    """
+    rows = []
+    for name, decays in (("mirrored", (0.0, WEIGHT_DECAY)), ("independent", (0.0,))):
+        half = name == "mirrored"
+        start = random_network(dataset, num_particles=PARTICLES // (1 + half), seed=seed)
+        start = mirrored(start) if half else start
+        for train_weight in (False, True):
+            for decay in decays:
+                (end,) = flow(
+                    start, dataset, weight_decay=decay, times=[duration], train_weight=train_weight
+                )
+                row = measured(end, dataset, weight_decay=decay)
+                features = end.features(dataset.inputs)
+                unseen = features - features @ end.weight.T @ _dual(end.weight)
+                rows.append(
+                    {
+                        "start": name,
+                        "weight": "trained" if train_weight else "fixed",
+                        "weight_decay": decay,
+                        "loss": row["loss"],
+                        "nc1": row["nc1"],
+                        "unseen": (unseen.norm() / features.norm()).item(),
+                        "bound": row["loss_only"],
+                    }
+                )
+    return Table.of(rows)
+
+
+def free_energy(dataset: Dataset, *, seed: int, num_particles: int = 256) -> Table:
+    """|E|_F and its bound by the gradient of the free energy, in a noisy run (this course).
+
+    W fixed, gamma = 1, weight decay 8e-3, temperature a fifth of it. The start is *not* symmetric:
+    normal, with the mean of all u at a point and that of all a at a point that W does not see. Then
+    at each time the law of the outside part of a is known, normal with mean e^(-lambda t) times
+    that of the start and variance v, independent of the rest. So is the gradient of the free energy
+    there, lambda a + temperature * grad log rho.
+
+    Returns:
+        Columns time, loss, nc1, error (|E|_F), error_bound (its bound), error_free (the same
+        without the gradient), bound (on NC1), and noiseless: that with the gradient of loss and
+        penalty in place of that of the free energy. Bounds hold for infinitely many particles; for
+        P of them the root mean square of a mean of P independent terms is added.
+    """
+    decay, ratio = 2 * WEIGHT_DECAY, 0.2
+    count = dataset.num_classes
+    dim = max(DIM, count + 3)
+    start = random_network(dataset, num_particles=num_particles, dim=dim, gamma=1.0, seed=seed)
+    generator = torch.Generator().manual_seed(seed + 1000)
+    double: dict[str, Any] = {"generator": generator, "dtype": torch.float64}
+    away = torch.randn(dim, **double)
+    away = away - start.weight.T @ (start.weight @ away)
+    mean = 4 * away / away.norm()
+    place = torch.randn(dataset.inputs.shape[1], **double)
+    begin = replace(start, outer=start.outer + mean, inner=start.inner + place)
+    times = [0.0, 12.5, 25.0, 50.0, 75.0, 100.0, 150.0, 225.0, 300.0, 375.0]
+    path = flow(
+        begin,
+        dataset,
+        weight_decay=decay,
+        times=times,
+        step=0.1,
+        temperature=ratio * decay,
+        seed=seed,
+    )
+    rows = []
+    for time, network in zip(times, path, strict=True):
+        row = measured(network, dataset, weight_decay=decay, temperature=ratio * decay)
+        left = math.exp(-decay * time)
+        variance = left**2 + ratio * (1 - left**2)
+        # Over decay: the gradient's mean, and its deviations from that, which have this variance.
+        noise = (dim - count) * (1 - ratio / variance) ** 2 * variance
+        gradient_norm = math.sqrt(left**2 * mean.square().sum().item() + noise)
+        sampling = ratio * math.sqrt((dim - count) / (variance * num_particles))
+        known: dict[str, Any] = {
+            "weight": network.weight,
+            "num_samples": len(dataset.labels),
+            "gamma": 1.0,
+        }
+        whole, free = (
+            error_bound(row["loss"], norm, weight_decay=1.0, **known)
+            for norm in (gradient_norm + sampling, sampling)
+        )
+        rows.append(
+            {
+                "time": time,
+                "loss": row["loss"],
+                "nc1": row["nc1"],
+                "error": decompose(network, dataset, weight_decay=decay).error,
+                "error_bound": whole,
+                "error_free": free,
+                "bound": nc1_bound(whole, **known),
+                "noiseless": row["bound"],
+            }
+        )
+    return Table.of(rows)
+
+
+def lazy(dataset: Dataset, *, seed: int, gammas: Sequence[float] = (1.0, 4.0, 16.0)) -> Table:
+    """Why the loss gets small: particles that stay near the start, the nearer the larger gamma.
+
+    W fixed, no weight decay, no noise, 512 particles, ten samples a class, to time 160 / gamma^2.
+
+    Returns:
+        Columns gamma; moved (root mean square distance of particles from their start); start,
+        least (eigenvalues: the least one of the kernel at the start, and over the run); loss_start,
+        loss, loss_bound (loss_start times e^(-2 gamma^2 least t / N), this course) and
+        loss_greatest (the same with the greatest eigenvalue at the start).
+    """
+    few = dataset.take(10, seed=seed)
+    rows = []
+    for gamma in gammas:
+        begin = random_network(few, num_particles=512, gamma=gamma, seed=seed)
+        times = [time / gamma**2 for time in (0, 5, 10, 20, 40, 80, 160)]
+        path = flow(begin, few, weight_decay=0.0, times=times, step=0.1 / gamma**2)
+        values = []
+        for network in path:
+            activations = network.activations(few.inputs)
+            kernel = activations @ activations.T / len(network.outer)
+            values.append(torch.linalg.eigvalsh(kernel))
+        least = min(value[0].item() for value in values)
+        end = path[-1]
+        squares = (
+            (end.outer - begin.outer).square().sum(1),
+            (end.inner - begin.inner).square().sum(1),
+        )
+        first, pace = loss(begin, few), 2 * gamma**2 * times[-1] / len(few.labels)
+        rows.append(
+            {
+                "gamma": gamma,
+                "moved": math.sqrt(sum(each.mean().item() for each in squares)),
+                "start": values[0][0].item(),
+                "least": least,
+                "loss_start": first,
+                "loss": loss(end, few),
+                "loss_bound": first * math.exp(-pace * least),
+                "loss_greatest": first * math.exp(-pace * values[0][-1].item()),
+            }
+        )
+    return Table.of(rows)
+
+
+def samples(
+    *, seed: int, counts: Sequence[int] = (5, 20, 80), sizes: Sequence[int] = (64, 256)
+) -> Table:
+    """Two-stage training of section 5 on separable and on overlapping balls.
+
+    Stage 1 with W fixed to time 600, stage 2 with W trained to time 1,000; gamma = 1, noise of
+    temperature lambda/10, tanh in place of the paper's sigmoid, outer weights not truncated.
+
+    Returns:
+        Columns data, samples (a class), particles, loss, test_loss, test_accuracy, nc1, and moment:
+        E|a|^2 at the end of stage 1.
+    """
+    rows = []
+    for name in ("separable", "overlapping"):
+        for count in counts:
+            dataset = balls(seed=seed, samples=count, **BALLS[name])  # type: ignore[arg-type]
+            tests = replace(dataset, inputs=dataset.test_inputs, labels=dataset.test_labels)
+            for size in sizes:
+                begin = random_network(dataset, num_particles=size, gamma=1.0, seed=seed)
+                noise: dict[str, Any] = {"temperature": 0.1 * BALL_WEIGHT_DECAY, "step": 0.1}
+                decay = BALL_WEIGHT_DECAY
+                (middle,) = flow(
+                    begin, dataset, weight_decay=decay, times=[600], seed=seed, **noise
+                )
+                (end,) = flow(
+                    middle,
+                    dataset,
+                    weight_decay=decay,
+                    times=[400],
+                    train_weight=True,
+                    seed=seed + 1,
+                    **noise,
+                )
+                rows.append(
+                    {
+                        "data": name,
+                        "samples": count,
+                        "particles": size,
+                        "loss": loss(end, dataset),
+                        "test_loss": loss(end, tests),
+                        "test_accuracy": _accuracy(end, tests.inputs, tests.labels),
+                        "nc1": _nc1(end.features(dataset.inputs), dataset),
+                        "moment": middle.outer.square().sum(1).mean().item(),
+                    }
+                )
     return Table.of(rows)
 
 
@@ -727,11 +1050,11 @@ def generalisation(*, seed: int) -> Table:
 def landscape(
     dataset: Dataset, *, seed: int, weight_decays: Sequence[float] = (1e-3, 1e-4)
 ) -> Table:
-    """Nearly stationary networks over weight decays, on ten samples a class of `dataset`.
+    """Stationary networks over weight decays, on ten samples a class of `dataset`.
 
     Returns:
-        Columns weight_decay, loss, stationarity (eps_S), nc1, bound, theorem, and early: NC1 after
-        20 of the solver's iterations, far from stationary.
+        Columns weight_decay, loss, stationarity (eps_S), nc1, bound, theorem, and early: NC1 of the
+        same start after time 20 of the flow, far from stationary.
     """
     few = dataset.take(10, seed=seed)
     columns = ("loss", "stationarity", "nc1", "bound", "theorem")
@@ -739,7 +1062,10 @@ def landscape(
     for weight_decay in weight_decays:
         found = stationary(few, weight_decay=weight_decay, seed=seed)
         row = measured(found, few, weight_decay=weight_decay)
-        early = stationary(few, weight_decay=weight_decay, seed=seed, iterations=20)
+        start = random_network(
+            few, num_particles=len(found.outer), dim=found.outer.shape[1], gamma=1.0, seed=seed
+        )
+        (early,) = flow(start, few, weight_decay=weight_decay, times=[20], step=0.1)
         kept = {name: row[name] for name in columns}
         spread = _nc1(early.features(few.inputs), few)
         rows.append({"weight_decay": weight_decay, **kept, "early": spread})
@@ -865,7 +1191,7 @@ def _judge(tables: Mapping[str, Table], scale: str, card: DataCard) -> tuple[Cla
         "decays 1e-4 are known, but the activation and the number of epochs are unknown here"
     },
     data=lambda scale, seed: digits_mod_3(seed=seed),
-    needs={"classes": 2, "training samples": 1},
+    needs={"classes": 2, "training samples": LEAST},
     prepare=lambda dataset, seed: scaled(dataset, seed=seed),
     resumable=False,
     judge=_judge,
@@ -876,13 +1202,18 @@ def experiment(dataset: Dataset, asked: Asked) -> dict[str, Table]:
     The caller's own data are prepared by `scaled`.
 
     Returns:
-        An `Outcome` with the tables of `RUNS`, "data" and "landscape"; at "workstation" also
-        "small decay", "floor", "entropic", "particles", "limit".
+        An `Outcome` with the tables of `RUNS`, "mirrored", "free energy", "lazy", "too much decay",
+        "data" and "landscape"; at "workstation" also "small decay", "floor", "entropic",
+        "particles", "limit", "samples".
     """
     tables = {
         name: trajectory(dataset, seed=asked.seed, **options)  # type: ignore[arg-type]
         for name, options in RUNS.items()
     }
+    tables["mirrored"] = symmetry(dataset, seed=asked.seed)
+    tables["free energy"] = free_energy(dataset, seed=asked.seed)
+    tables["lazy"] = lazy(dataset, seed=asked.seed)
+    tables["too much decay"] = trajectory(dataset, seed=asked.seed, **TOO_MUCH)
     tables["data"] = generalisation(seed=asked.seed)
     tables["landscape"] = landscape(dataset, seed=asked.seed)
     return tables | long_runs(dataset, seed=asked.seed) if asked.scale == "workstation" else tables
@@ -897,6 +1228,7 @@ def long_runs(dataset: Dataset, *, seed: int) -> dict[str, Table]:
         "entropic": entropic(dataset, seed=seed),
         "particles": particles,
         "limit": limit,
+        "samples": samples(seed=seed),
     }
 
 
@@ -921,21 +1253,30 @@ def claims(tables: Mapping[str, Table]) -> tuple[Claim, ...]:
     frozen = max(abs(row["outside"] - free[0]["outside"]) for row in free)
     strong, weak = tables["landscape"].rows()
     early = over(strong["early"], weak["early"])
+    pairs, alone = (
+        [row for row in tables["mirrored"].rows() if row["start"] == start]
+        for start in ("mirrored", "independent")
+    )
+    rest = [row for row in pairs if row["weight_decay"] == 0]
+    pulled = [row for row in pairs if row["weight_decay"] > 0]
+    noisy, lazy_runs = tables["free energy"].rows(), tables["lazy"].rows()
+    near, far = lazy_runs[-1], lazy_runs[0]
+    heavy = tables["too much decay"].rows()
     ends = {row["data"]: row for row in tables["data"].rows()}
     apart, mixed, noise = (ends[name] for name in BALLS)
     return (
         Claim.of(
-            "W fixed, weight decay 4e-3: NC1 falls at least {0}-fold, to {1:e} or less; without "
-            "weight decay, nothing else changed, less than {2}-fold",
+            "128 random particles, W fixed, weight decay 4e-3: NC1 falls at least {0}-fold, to "
+            "{1:e} or less; without weight decay, nothing else changed, less than {2}-fold",
             {
                 "NC1 falls by the factor": at_least(100, over(fixed[0]["nc1"], end["nc1"])),
                 "NC1 at the end": at_most(1e-2, end["nc1"]),
             },
-            f"{WU} (stationarity, small loss and weight decay); control: this course",
+            "This course, measured",
             {"factor without weight decay": below(10, over(free[0]["nc1"], loose["nc1"]))},
         ),
         Claim.of(
-            "Without weight decay the network fits (loss at most {0:e}, training accuracy {4}) and "
+            "Without weight decay those 128 fit (loss at most {0:e}, training accuracy {4}) and "
             "NC1 stands still at {1} or more: it changes by less than {2:+%} from time 300 on, "
             "where with weight decay it still falls more than {3}-fold",
             {
@@ -992,16 +1333,16 @@ def claims(tables: Mapping[str, Table]) -> tuple[Claim, ...]:
             also={"e^(−λt) at the end": proved(below(0.01, math.exp(-WEIGHT_DECAY * end["time"])))},
         ),
         Claim.of(
-            "At nearly stationary points, with λ a tenth, the loss is at most {1:words}, and so "
-            "is NC1, which stays below its bound, and that below {4:e}; after 20 iterations of the "
-            "solver the two λ are less than {0}-fold apart",
+            "At stationary points, with λ a tenth, the loss is at most {1:words}, and so is NC1, "
+            "which stays below its bound, and that below {4:e}; after time 20 of the flow the two "
+            "λ are less than {0}-fold apart",
             {
                 "loss falls": over(strong["loss"], weak["loss"]),
                 "NC1 falls": over(strong["nc1"], weak["nc1"]),
                 "bound, 1e-3": strong["bound"],
             },
             f"This course, measured; beside Theorem 4.2 of {WU}",
-            {"NC1 falls, after 20 iterations": below(2, early)},
+            {"NC1 falls, at time 20": below(2, early)},
             also={
                 "loss": at_most(1 / 30, over(weak["loss"], strong["loss"])),
                 "NC1": at_most(1 / 30, over(weak["nc1"], strong["nc1"])),
@@ -1011,7 +1352,7 @@ def claims(tables: Mapping[str, Table]) -> tuple[Claim, ...]:
                     )
                 ),
                 "bounds": every(at_most(1e-3, row["bound"]) for row in (strong, weak)),
-                "NC1 rises, after 20 iterations": above(1 / 2, early),
+                "NC1 rises, at time 20": above(1 / 2, early),
             },
         ),
         Claim.of(
@@ -1053,6 +1394,108 @@ def claims(tables: Mapping[str, Table]) -> tuple[Claim, ...]:
             data=SYNTHETIC,
             fixed_data=True,
         ),
+        Claim.of(
+            "64 particles and their mirror images: what W does not see is at most {0:%} of H, with "
+            "weight decay and without, W fixed or trained; without weight decay NC1 ends at {1:e} "
+            "or less, below the bound by the loss alone, and with weight decay at least {6}-fold "
+            "higher; 128 independent particles without weight decay end at {3} or more",
+            {
+                # Zero but for rounding, which grows where the symmetric flow is unstable.
+                "largest share of H not seen": at_most(0.01, max(row["unseen"] for row in pairs)),
+                "largest NC1 without weight decay": at_most(2e-3, max(row["nc1"] for row in rest)),
+                "least NC1 with weight decay": min(row["nc1"] for row in pulled),
+            },
+            COURSE,
+            {
+                "share of H not seen, independent": above(0.1, min(r["unseen"] for r in alone)),
+                "least NC1, independent": at_least(0.1, min(row["nc1"] for row in alone)),
+            },
+            also={
+                "NC1 and the bound by the loss": proved(
+                    every(at_most(row["bound"], row["nc1"], measured=True) for row in pairs)
+                ),
+                "that bound broken, independent": every(
+                    above(2, over(row["nc1"], row["bound"])) for row in alone
+                ),
+                "higher with weight decay": at_least(
+                    4,
+                    min(
+                        over(more["nc1"], less["nc1"])
+                        for more, less in zip(pulled, rest, strict=True)
+                    ),
+                ),
+            },
+        ),
+        Claim.of(
+            "With noise the distance of H from its collapsed part stays below the bound by loss "
+            "and gradient of the free energy, and the bound on NC1 ends below {0}; without the "
+            "gradient the first is exceeded at least {1}-fold, and with the gradient of the loss "
+            "in its place the second is infinite at all times",
+            {
+                "largest share of the bound": max(
+                    over(row["error"], row["error_bound"]) for row in noisy
+                ),
+                "bound on NC1 at the end": below(2, noisy[-1]["bound"]),
+            },
+            f"{COURSE}; sharpens Theorem 4.2 of {WU}",
+            {
+                "largest share without the gradient": at_least(
+                    2, max(over(row["error"], row["error_free"]) for row in noisy)
+                ),
+                "times with a finite bound by the loss's gradient": equal(
+                    0, sum(math.isfinite(row["noiseless"]) for row in noisy)
+                ),
+            },
+            also={
+                "distance and its bound": every(
+                    at_most(row["error_bound"], row["error"], measured=True) for row in noisy
+                ),
+                "NC1 and its bound": every(
+                    at_most(row["bound"], row["nc1"], measured=True)
+                    for row in [row for row in noisy if math.isfinite(row["bound"])] or noisy[-1:]
+                ),
+            },
+        ),
+        Claim.of(
+            "W trained: its least singular value stays above the bound by loss and second moments; "
+            "with weight decay 0.3 it ends below {2:e}, and the bound without the loss is violated",
+            {
+                "violations": proved(
+                    equal(
+                        0,
+                        sum(row["smallest"] < row["smallest_bound"] for row in trained + heavy),
+                    )
+                ),
+                "least singular value": above(0.5, min(row["smallest"] for row in trained)),
+            },
+            f"{COURSE}; says what Lemma 4.3 of {WU} says",
+            {
+                "least singular value, weight decay 0.3": below(0.02, heavy[-1]["smallest"]),
+                "violations without the loss": above(
+                    0, sum(row["smallest"] < row["smallest_free"] for row in heavy)
+                ),
+            },
+        ),
+        Claim.of(
+            "W fixed, no weight decay: from γ = 1 to γ = 16 particles end at least {1}-fold nearer "
+            "to their start, and the least eigenvalue of the kernel keeps {2:%} of its value; the "
+            "loss falls at least as fast as that eigenvalue says, and slower than the greatest one",
+            {
+                "runs above the bound": proved(
+                    equal(0, sum(row["loss"] > row["loss_bound"] for row in lazy_runs))
+                ),
+                "distance over that with γ = 16": at_least(5, over(far["moved"], near["moved"])),
+                "least eigenvalue over the start's": at_least(
+                    0.7, over(near["least"], near["start"]), natural="rate"
+                ),
+            },
+            f"{COURSE}; the first step of Theorem 4.8 of {WU}",
+            {
+                "runs above what the greatest eigenvalue says": equal(
+                    len(lazy_runs), sum(row["loss"] > row["loss_greatest"] for row in lazy_runs)
+                )
+            },
+        ),
     )
 
 
@@ -1069,6 +1512,7 @@ def claims_of_long_runs(tables: Mapping[str, Table]) -> tuple[Claim, ...]:
     runs = tables["particles"]
     slope, control = (_slope(runs, name) for name in ("features", "standing"))
     few, many = (float(np.mean(runs.where(particles=size)["nc1"])) for size in (32, 2048))
+    apart, mixed = (_by_count(tables["samples"], name) for name in ("separable", "overlapping"))
     return (
         Claim.of(
             "Weight decay 1e-3: NC1 falls at least {0:,}-fold and stays below its bound, which "
@@ -1077,7 +1521,7 @@ def claims_of_long_runs(tables: Mapping[str, Table]) -> tuple[Claim, ...]:
                 "NC1 falls by the factor": at_least(1000, over(slow[0]["nc1"], slow[-1]["nc1"])),
                 "bound at the end": below(0.5, slow[-1]["bound"]),
             },
-            f"{WU} (stationarity, small loss and weight decay); control: this course",
+            "This course, measured",
             {"factor without weight decay": below(10, over(free[0]["nc1"], free[-1]["nc1"]))},
             also={
                 "NC1 and its bound": proved(
@@ -1135,7 +1579,47 @@ def claims_of_long_runs(tables: Mapping[str, Table]) -> tuple[Claim, ...]:
             {"32 particles, off by": few},
             also={"over that with 32": at_most(1 / 5, over(many, few))},
         ),
+        Claim.of(
+            "Two stages on separable balls, from 5 to 80 samples a class: test loss minus "
+            "training loss falls at least {0}-fold, at 64 and at 256 particles, which are less "
+            "than {4}-fold apart, and E|a|² changes less than {1}-fold; on overlapping balls the "
+            "first falls less than {2}-fold and E|a|² grows at least {3}-fold",
+            {
+                "least fall": at_least(5, min(apart["falls"])),
+                "E|a|², greatest over least": below(2, apart["spread"]),
+            },
+            f"{WU} (the shape of Theorem 5.3); the comparison: this course",
+            {
+                "greatest fall, overlapping": below(3, max(mixed["falls"])),
+                "least growth of E|a|², overlapping": at_least(2, min(mixed["growths"])),
+            },
+            also={
+                "64 and 256 particles": below(3, apart["widths"]),
+                "test accuracy, separable": at_least(0.95, apart["accuracy"], natural="rate"),
+                "test accuracy, overlapping": below(0.85, mixed["best"]),
+            },
+            data="three balls in 10 dimensions: 5 to 80 training samples a class",
+            fixed_data=True,
+        ),
     )
+
+
+def _by_count(table: Table, data: str) -> dict[str, Any]:
+    """What `samples` says of one of its data sets, over numbers of samples and particles."""
+    rows = table.where(data=data).rows()
+    gaps = {(r["samples"], r["particles"]): r["test_loss"] - r["loss"] for r in rows}
+    moments = {(r["samples"], r["particles"]): r["moment"] for r in rows}
+    counts, sizes = (sorted({r[name] for r in rows}) for name in ("samples", "particles"))
+    few, many = counts[0], counts[-1]
+    widths = [over(gaps[n, sizes[0]], gaps[n, sizes[-1]]) for n in counts]
+    return {
+        "falls": [over(gaps[few, size], gaps[many, size]) for size in sizes],
+        "growths": [over(moments[many, size], moments[few, size]) for size in sizes],
+        "spread": over(max(moments.values()), min(moments.values())),
+        "widths": max(max(each, over(1, each)) for each in widths),
+        "accuracy": min(r["test_accuracy"] for r in rows),
+        "best": max(r["test_accuracy"] for r in rows),
+    }
 
 
 def _slope(runs: Table, column: str) -> float:
