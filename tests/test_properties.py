@@ -262,6 +262,7 @@ def test_a_stream_of_tasks_loses_no_sample(classes, tasks, seed):
 NOT_FUZZED = {
     "metrics.Captured": "what `capture` returns, plain data",
     "metrics.Convention": "a line of `CONVENTIONS`, plain data",
+    "data.in_memory": "takes a DataLoader; tests/test_data.py gives it good and bad ones",
     "ufm.Curvature": "what `curvature` returns",
     "ufm.LayerPeeled": "what `solve_layer_peeled` returns",
     "ufm.LossDecomposition": "what `decompose_mse` returns",
