@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -109,3 +110,42 @@ def test_untrusted_each_live_figure_is_one_good_picture(browser, lab, chapter) -
                 assert not set("<{") & set(words), words[:200]
     finally:
         page.close()
+
+
+def test_lab_opens_the_chapter_that_was_asked_for(browser, tmp_path: Path) -> None:
+    shutil.copy(REPOSITORY / "book.toml", tmp_path)
+    shutil.copytree(REPOSITORY / "notebooks", tmp_path / "notebooks")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    own = {name: str(tmp_path / name) for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR")}
+    command = [sys.executable, "-m", "ncourse.course.cli", "lab", "2", "--no-browser"]
+    said = tmp_path / "said.txt"
+    with said.open("w") as log:
+        run = subprocess.Popen(
+            [*command, "--port", str(port)], cwd=tmp_path, env={**os.environ, **own}, stderr=log
+        )
+    page = browser.new_page(viewport=SCREEN)
+    try:
+        for _ in range(4 * SECONDS):
+            found = re.search(rf"http://127.0.0.1:{port}/lab\S+", said.read_text())
+            with socket.socket() as there:  # it says where it is before it is there
+                if found and there.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            assert run.poll() is None, "JupyterLab ended"
+            time.sleep(0.25)
+        assert found
+        page.goto(found[0])
+        page.locator(".jp-Notebook h1", has_text="2. Four definitions").wait_for(timeout=60_000)
+        page.wait_for_timeout(3000)  # in which news would pop up
+        assert page.locator(".Toastify__toast, .jp-Dialog").count() == 0
+        hidden = page.locator(".jp-CodeCell .jp-Placeholder-content")
+        assert hidden.count() >= 1  # code that only draws is folded
+        page.locator(".jp-DirListing-item", has_text="glossary.md").dblclick()
+        page.locator(".jp-MarkdownViewer h1", has_text="Glossary").wait_for(timeout=20_000)
+    finally:
+        page.close()
+        run.terminate()
+        assert run.wait(30) is not None
+    with socket.socket() as again:  # who stops the command stops JupyterLab
+        assert again.connect_ex(("127.0.0.1", port)) != 0
