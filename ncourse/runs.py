@@ -121,7 +121,7 @@ def run(
         raise RunError(f"{paper} does not train through `fit`: run it in one process")
     on = on or Hardware()
     if on != Hardware() and not resumable:
-        raise RunError(f"{paper} does not train through `fit`: it runs on the CPU, as it is")
+        raise RunError(f"{paper} does not train through `fit`: it cannot be told on what to run")
     about: dict[str, Any] = {
         "state": "running",
         "command": _command(paper, scale, data, seed, out, on),
@@ -251,10 +251,11 @@ def _read(path: Path) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise RunError(f"{path} is not readable: {error}") from error
     known = kept if isinstance(kept, dict) else {}
-    missing = {*SAME[:-1], "state", "resumed", "threads", "python"} - set(known)
+    if known:
+        known.setdefault("hardware", vars(Hardware()))  # runs from before it could be chosen
+    missing = {*SAME, "state", "resumed", "threads", "python"} - set(known)
     if missing:
         raise RunError(f"{path} is not of a run: it lacks {', '.join(sorted(missing))}")
-    known.setdefault("hardware", vars(Hardware()))  # runs from before it could be chosen
     if not isinstance(known["state"], str) or not isinstance(known["resumed"], list):
         raise RunError(f"{path} is not of a run: its state or resumed is of another kind")
     return dict(known)

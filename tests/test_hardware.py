@@ -92,7 +92,7 @@ def test_what_does_not_train_through_fit_refuses_an_accelerator(tmp_path):
     words = ["run", "jacot2024", "--out", str(tmp_path / "a"), "--accelerator", "cuda"]
     result = CliRunner().invoke(app, words)
     assert result.exit_code == 1
-    assert "does not train through `fit`: it runs on the CPU" in result.stderr
+    assert "does not train through `fit`: it cannot be told" in result.stderr
 
 
 def test_the_checks_of_a_gpu_run_on_the_cpu():

@@ -125,8 +125,8 @@ def list_chapters() -> None:
 @app.command()
 def lab(
     chapter: Annotated[
-        int, typer.Argument(metavar="[NN]", help="The chapter to open.", show_default=False)
-    ] = 0,
+        int | None, typer.Argument(metavar="[NN]", help="The chapter to open; the first if none.")
+    ] = None,
     fresh: Annotated[
         int | None,
         typer.Option(metavar="NN", help="Lay today's notebook of chapter NN beside your own."),
@@ -140,8 +140,7 @@ def lab(
     from ncourse.course.working_copy import SETTINGS, working_copy
 
     book = _book(to_read=True)
-    first = book.chapters[0].number if chapter == 0 else chapter  # a course may begin with 1
-    shown = _chapters(book, [first])[0]
+    shown = _chapters(book, [] if chapter is None else [chapter])[0]
     laid = _chapters(book, [fresh])[0] if fresh is not None else None
     copy = working_copy(book, laid, _own(book))
     for note in copy.notes:

@@ -78,6 +78,8 @@ def working_copy(
         if not (folder / chapter.file).exists():
             _copy_notebook(path, folder / chapter.file)
             record[chapter.file] = today
+        elif fresh is not None and fresh.file == chapter.file:
+            record[chapter.file] = today  # it is laid below: its reader has what is new
         elif record.setdefault(chapter.file, today) != today:
             notes.append(
                 f"chapter {chapter.number} has changed since you began it; "

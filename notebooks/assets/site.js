@@ -12,12 +12,8 @@
   const keep = (key, value) => {
     try { localStorage.setItem(PREFIX + key, value); } catch { memory.set(key, value); }
   };
-  const forget = (start) => {
-    for (const key of [...memory.keys()]) if (key.startsWith(start)) memory.delete(key);
-    try {
-      for (const key of Object.keys(localStorage))
-        if (key.startsWith(PREFIX + start)) localStorage.removeItem(key);
-    } catch { /* nothing was kept there */ }
+  const forget = (key) => {
+    try { localStorage.removeItem(PREFIX + key); } catch { memory.delete(key); }
   };
   const stem = (address) => address.split(/[?#]/)[0].split("/").pop().replace(/\.html$/, "");
   const page = stem(location.pathname);
@@ -29,7 +25,7 @@
 
   // --- questions: options that stand together, one of which begins with "Correct" ------------------
 
-  const right = (option) => option.querySelector("summary ~ p, p")?.textContent.trim().startsWith("Correct") ?? false;
+  const right = (option) => option.querySelector("p")?.textContent.trim().startsWith("Correct") ?? false;
 
   function findQuestions() {
     const found = [], seen = new Set();
@@ -157,9 +153,15 @@
 
   // --- what is wider than the page scrolls, by the keyboard too, and shows that it goes on ---------
 
-  const WIDE = ".bd-article table, .bd-article div.math, .bd-article .highlight pre, .bd-article .output pre";
+  const WIDE = ".bd-article table, .bd-article div.math, .bd-article .nc-long, .bd-article .highlight pre, .bd-article .output pre";
 
   function markCut() {
+    for (const one of document.querySelectorAll(".bd-article span.math")) {
+      one.classList.remove("nc-long", "nc-cut");
+      const formula = one.querySelector("mjx-container"), block = one.closest("td, p, li, section");
+      if (formula && block.tagName !== "TD" && formula.getBoundingClientRect().width > block.clientWidth)
+        one.classList.add("nc-long");
+    }
     for (const one of document.querySelectorAll(WIDE)) {
       const cut = one.scrollWidth > one.clientWidth + 1;
       one.classList.toggle("nc-cut", cut);

@@ -159,10 +159,10 @@ def test_lab_opens_the_working_copy(
         assert Path.cwd() == course / "my-course"
     names = {path.name for path in (course / "my-course").glob("*.ipynb")}
     assert names == {"01-one.ipynb", "02-two.ipynb", "02-two.fresh.ipynb"}
-    for wrong in (["9"], ["--fresh", "09"]):
+    for wrong, number in ((["9"], 9), (["--fresh", "09"], 9), (["0"], 0)):
         result = run("lab", *wrong)
         assert result.exit_code == 1
-        assert "there is no chapter 9" in result.stderr
+        assert f"there is no chapter {number}" in result.stderr
 
 
 def test_the_version_is_told(run: Callable[..., Result]) -> None:

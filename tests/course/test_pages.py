@@ -248,6 +248,13 @@ RESULTS = """# Front
 End."""
 
 
+def test_the_landing_page_shows_as_many_results_as_it_says() -> None:
+    page = (REPOSITORY / "notebooks" / "index.md").read_text(encoding="utf-8")
+    listed = re.findall(r"^- \[.*\]\((\d\d)-[^)]*\): ", page, flags=re.MULTILINE)
+    assert listed == [f"{number:02}" for number in range(1, 11)]
+    assert "## Ten results\n" in page
+
+
 def test_results_become_cards_with_the_picture_of_their_cell(book: Book) -> None:
     one, two = notebook(), notebook()
     cell = new_code_cell("plots.show(figure, 'a dot')", id="two-07")

@@ -81,7 +81,9 @@ def test_a_chapter_that_has_changed_is_announced_but_not_for_its_outputs(
     save(path, ["another = 1"])
     (note,) = working_copy(book).notes
     assert note.startswith("chapter 2 has changed since you began it; ncourse lab --fresh 2 ")
-    assert working_copy(book, book.chapters[1]).laid == "02-two.fresh.ipynb"
+    laid = working_copy(book, book.chapters[1])
+    assert (laid.laid, laid.notes) == ("02-two.fresh.ipynb", ())
+    assert working_copy(book).notes == ()  # it is there now, beside the reader's
 
 
 def test_code_that_only_draws_is_folded_in_jupyterlab(book: Book) -> None:

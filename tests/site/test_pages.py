@@ -171,6 +171,16 @@ PALE_WORDS = """() => {
 }"""
 
 
+# Formulas within a line that go on beyond the text's edge, where nobody can bring them into view.
+STICKING_OUT = """() => [...document.querySelectorAll('.bd-article span.math mjx-container')]
+  .filter(one => one.checkVisibility() && !one.closest('td'))
+  .filter(one => {
+    const scrolls = getComputedStyle(one.closest('span.math')).overflowX === 'auto';
+    const edge = one.closest('p, li, section').getBoundingClientRect().right;
+    return !scrolls && one.getBoundingClientRect().right > edge + 2;
+  }).map(one => one.textContent.slice(0, 60))"""
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("name", PAGES)
 def test_page(visit: Visit, server: str, name: str, scheme: str) -> None:
@@ -181,6 +191,7 @@ def test_page(visit: Visit, server: str, name: str, scheme: str) -> None:
         page.set_viewport_size(size)  # type: ignore[arg-type]
         width = page.evaluate("document.documentElement.scrollWidth")
         assert width <= size["width"], f"the page is {width} px wide on {size['width']} px"
+    assert page.evaluate(STICKING_OUT) == [], "formulas that are cut and do not scroll"
 
     assert page.locator("meta[name=description]").get_attribute("content")
     for image in page.locator("img").all():
