@@ -204,16 +204,16 @@ class Claim:
         }
 
     def _repr_html_(self) -> str:
-        """The claim as a card; colours work on light and dark pages."""
+        """The claim in a line that unfolds; colours work on light and dark pages."""
         colour = {True: "#2e7d32", False: "#b3261e", None: "#757575"}[self.holds]
-        rows = "".join(
-            f"<br><small><b>{name.capitalize()}</b> {html.escape(text)}</small>"
+        rows = "<br>".join(
+            f"<small><b>{name.capitalize()}</b> {html.escape(text)}</small>"
             for name, text in self.details.items()
         )
         return (
-            f'<div class="nc-claim" style="border-left:4px solid {colour};padding:.3em .8em;'
-            f'margin:.4em 0"><b>{self.sign} {html.escape(self.verdict)}</b>: '
-            f"{html.escape(self.text)}{rows}</div>"
+            f'<details class="nc-claim" style="border-left:4px solid {colour};padding:.3em .8em;'
+            f'margin:.4em 0"><summary><b>{self.sign} {html.escape(self.verdict)}</b>: '
+            f"{html.escape(self.text)}</summary>{rows}</details>"
         )
 
 

@@ -75,7 +75,7 @@ def with_anchors(chapter: Chapter, notebook: NotebookNode) -> None:
     """Give each claim of a notebook the address that the page of claims links to (in place)."""
     for index, data in enumerate(_claim_outputs(notebook), start=1):
         name = _anchor(chapter, index)
-        data["text/html"] = data["text/html"].replace("<div ", f'<div id="{name}" ', 1)
+        data["text/html"] = data["text/html"].replace("<details ", f'<details id="{name}" ', 1)
 
 
 def _anchor(chapter: Chapter, index: int) -> str:
@@ -101,10 +101,10 @@ def claims_page(book: Book, notebooks: Sequence[NotebookNode]) -> str:
         "# Everything that was claimed",
         "",
         f"{total} claims in {len(book.chapters)} chapters, read from the notebooks after they were "
-        "run; nothing on this page was typed. Each names its threshold, what was measured, the "
-        "control in which a condition was taken away, where the statement comes from, and the "
-        "data. A number links to the cell that asserts it. Where the source is *this course*, the "
-        "statement is ours, and its proof or measurement is in that chapter; what a chapter says "
+        "run; nothing on this page was typed. Each names its threshold, and unfolded what was "
+        "measured, the control in which a condition was taken away, where the statement comes "
+        "from, and the data. A number links to the cell that asserts it. Where the source is "
+        "*this course*, the statement is ours, and its proof or measurement is in that chapter; what a chapter says "
         "of a paper is only what that paper is known to say.",
         "",
         "| | Chapter | Claims |",
@@ -122,9 +122,10 @@ def claims_page(book: Book, notebooks: Sequence[NotebookNode]) -> str:
             address = f"{chapter.stem}.html#{_anchor(chapter, index)}"
             name = f"Claim {chapter.number}.{index}"
             card = re.sub(r' id="[^"]*"', "", data["text/html"], count=1)
+            ours = data[CLAIM_MIME]["source"].lower().startswith("this course")
             lines += [
-                f'<div class="nc-claim-entry"><a href="{html.escape(address)}">{name}</a>{card}'
-                "</div>",
+                f'<div class="nc-claim-entry" data-from="{"course" if ours else "papers"}">'
+                f'<a href="{html.escape(address)}">{name}</a>{card}</div>',
                 "",
             ]
     return "\n".join(lines)

@@ -32,7 +32,7 @@ WHOLE, LEAD = "slide", "slide-lead"
 STYLE = "slides.css"
 LINES = 14  # of text on a slide, at its largest type
 FIGURE = 10  # lines that a figure wants at least
-CLAIMS = 2  # on one slide
+CLAIMS = 4  # on one slide
 ORPHAN = 2.5  # lines of text that get no slide for themselves
 
 
@@ -399,7 +399,7 @@ def _section(slide: Slide) -> str:
     notes = f'<aside class="notes">{"".join(slide.notes)}</aside>' if slide.notes else ""
     body = "\n".join(slide.blocks)
     # A claim is shown on several pages; its address belongs to the chapter's.
-    body = re.sub(r'<div id="claim-[^"]*"', "<div", body)
+    body = re.sub(r'<details id="claim-[^"]*"', "<details", body)
     return f'<section><div class="page"><h2>{slide.title}</h2>\n{body}\n</div>{notes}</section>'
 
 

@@ -2,7 +2,10 @@
 
 import html
 import re
+from pathlib import Path
 from typing import Any
+
+from ncourse.files import write_whole
 
 MATHS_CLASS = "tex2jax_process"
 
@@ -66,6 +69,44 @@ def without_idle_mathjax(
     ]
 
 
+_ICONS = re.compile(r' *<script defer src="_static/scripts/fontawesome\.js[^>]*></script>\n')
+_FIXES = (
+    # A name that does not contain the words that stand there: who speaks to a machine says those.
+    (re.compile(r'(<summary[^>]*?) aria-label="Toggle hidden content"'), r"\1"),
+    (re.compile(r'(<button [^>]*search-button-field[^>]*?) aria-label="Search"'), r"\1"),
+    (re.compile(r'(<button [^>]*theme-switch-button[^>]*?)aria-label="Color mode"'), r"\1"),
+    # A button without words: the part of the table of contents below the link beside it.
+    (
+        re.compile(r'<summary>(<span class="toctree-toggle" role="presentation">.*?</span>)'),
+        r'<summary aria-label="more pages">\1',
+    ),
+    (re.compile(r'<th class="head[^"]*">(<p></p>)?</th>'), "<td></td>"),  # nothing to read there
+    (
+        re.compile(r'<div id="pst-primary-sidebar" class'),
+        '<div id="pst-primary-sidebar" role="complementary" aria-label="Chapters" class',
+    ),
+)
+
+
+def tidy(app: Any, exception: Exception | None) -> None:
+    """Take out of the built pages what weighs and is not needed, and name what has no name.
+
+    The theme has its icons twice, as a font and as a script of 1.5 MB; the font is enough. Sphinx
+    calls this (`build-finished`).
+    """
+    if exception is not None:
+        return
+    out = Path(app.outdir)
+    for path in out.glob("*.html"):
+        page = _ICONS.sub("", path.read_text(encoding="utf-8"))
+        for pattern, replacement in _FIXES:
+            page = pattern.sub(replacement, page)
+        write_whole(path, page)
+    for pattern in ("_static/scripts/fontawesome.js*", "_static/scripts/*.map"):
+        for path in out.glob(pattern):
+            path.unlink()
+
+
 def setup(app: Any) -> dict[str, Any]:
     """Keep sphinx-thebe's scripts out of the pages, and set up formulas in HTML (for Sphinx).
 
@@ -85,6 +126,7 @@ def setup(app: Any) -> dict[str, Any]:
     app.connect("html-page-context", describe)
     # After Sphinx's own listener (priority 500) has put it in.
     app.connect("html-page-context", without_idle_mathjax, priority=900)
+    app.connect("build-finished", tidy)
     app.connect("autodoc-process-docstring", docstring_to_rst, priority=100)
     app.connect("autodoc-process-signature", short_signature)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

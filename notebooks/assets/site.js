@@ -151,6 +151,34 @@
     show();
   }
 
+  // --- the page of all claims: those with some words in them, or from one kind of source ------------
+
+  function mountClaims() {
+    const entries = [...document.querySelectorAll(".nc-claim-entry")];
+    if (!entries.length) return;
+    const words = make("input", { type: "search", placeholder: "e.g. minority" });
+    const from = make("select", {}, ...[["", "all"], ["papers", "papers"], ["course", "this course"]].map(
+      ([value, text]) => make("option", { value }, text)));
+    const count = make("output", {});
+    const sections = new Set(entries.map((entry) => entry.closest("section")));
+    function show() {
+      const asked = words.value.toLowerCase().split(/\s+/).filter(Boolean);
+      for (const entry of entries) {
+        const text = entry.textContent.toLowerCase();
+        entry.hidden = !(asked.every((word) => text.includes(word)) &&
+          ["", entry.dataset.from].includes(from.value));
+      }
+      for (const section of sections)
+        section.hidden = !section.querySelector(".nc-claim-entry:not([hidden])");
+      const shown = entries.filter((entry) => !entry.hidden).length;
+      count.textContent = shown === entries.length ? "" : `${shown} of ${entries.length}`;
+    }
+    const form = make("form", { className: "nc-filter", onsubmit: () => false },
+      make("label", {}, "Claims with ", words), make("label", {}, " from ", from), " ", count);
+    form.addEventListener("input", show);
+    entries[0].closest("section").before(form);
+  }
+
   // --- what is wider than the page scrolls, by the keyboard too, and shows that it goes on ---------
 
   const WIDE = ".bd-article table, .bd-article div.math, .bd-article .nc-long, .bd-article .highlight pre, .bd-article .output pre";
@@ -177,7 +205,14 @@
     window.MathJax?.startup?.promise?.then(markCut);
   }
 
-  const start = () => { mountPrediction(); showProgress(); mountQuestions(findQuestions()); };
+  const start = () => {
+    mountPrediction();
+    showProgress();
+    mountQuestions(findQuestions());
+    mountClaims();
+    const meant = document.getElementById(location.hash.slice(1));
+    if (meant?.tagName === "DETAILS") meant.open = true;
+  };
   addEventListener("load", watchCut);
   if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", start);
   else start();

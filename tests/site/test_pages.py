@@ -13,6 +13,7 @@ from urllib.parse import unquote, urlsplit
 
 import nbformat
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from chromium import cannot, chromium
 from playwright.sync_api import Browser, Page, Route
 
@@ -247,13 +248,51 @@ def test_a_claim_leads_to_its_cell(visit: Visit, server: str) -> None:
     assert cards.count() == links.count() > 100
     for word in ("Measured", "Control", "Source", "Data"):
         assert page.locator(".nc-claim-entry b", has_text=word).count() >= cards.count()
-    words = cards.nth(30).locator(".nc-claim").inner_text()
+    words = cards.nth(30).locator(".nc-claim summary").inner_text()
+    assert not cards.nth(30).locator("small").first.is_visible()
+    cards.nth(30).locator("summary").click()
+    assert cards.nth(30).locator("small").first.is_visible()
     links.nth(30).click()
     page.wait_for_url("**#claim-*")
     place = page.locator(f"#{urlsplit(page.url).fragment}")
     place.wait_for(state="visible", timeout=20_000)  # the chapter is large
-    assert place.inner_text() == words
+    assert place.locator("summary").inner_text() == words
+    assert place.locator("small").first.is_visible()
     assert visit.faults == []
+
+
+def test_claims_are_found_by_words_and_by_source(visit: Visit, server: str) -> None:
+    page = _open(visit, f"{server}/claims.html")
+    shown = page.locator(".nc-claim-entry:visible")
+    total = shown.count()
+    page.get_by_label("Claims with").fill("VCI stretching")
+    assert 0 < shown.count() < 4
+    assert page.get_by_role("status").inner_text() == f"{shown.count()} of {total}"
+    assert page.locator(".bd-article h2:visible").count() == 1
+    page.get_by_label("Claims with").fill("")
+    page.get_by_label("from").select_option("course")
+    ours = shown.count()
+    page.get_by_label("from").select_option("papers")
+    assert 0 < ours < total
+    assert shown.count() == total - ours
+
+
+AUDITED = ["index.html", "02-four-definitions.html", "claims.html", "teaching-02.html"]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *AUDITED,
+        *(pytest.param(n, marks=pytest.mark.slow) for n in PAGES if n not in AUDITED),
+    ],
+)
+def test_axe_finds_nothing(visit: Visit, server: str, name: str, scheme: Any) -> None:
+    visit.page.emulate_media(color_scheme=scheme)
+    page = _open(visit, f"{server}/{name}")
+    found = Axe().run(page, options={"resultTypes": ["violations"]}).response["violations"]
+    assert [(one["id"], one["nodes"][0]["html"][:200]) for one in found] == []
 
 
 def test_every_player_moves_by_mouse_and_by_keyboard(visit: Visit, server: str) -> None:
