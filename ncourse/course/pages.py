@@ -104,8 +104,8 @@ def claims_page(book: Book, notebooks: Sequence[NotebookNode]) -> str:
         "run; nothing on this page was typed. Each names its threshold, and unfolded what was "
         "measured, the control in which a condition was taken away, where the statement comes "
         "from, and the data. A number links to the cell that asserts it. Where the source is "
-        "*this course*, the statement is ours, and its proof or measurement is in that chapter; what a chapter says "
-        "of a paper is only what that paper is known to say.",
+        "*this course*, the statement is ours, and its proof or measurement is in that chapter; "
+        "what a chapter says of a paper is only what that paper is known to say.",
         "",
         "| | Chapter | Claims |",
         "|---|---|---:|",
