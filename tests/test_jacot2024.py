@@ -3,6 +3,7 @@
 import math
 from functools import cache
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 import torch
@@ -584,3 +585,27 @@ def test_recording_is_what_the_code_gives():
         assert values == pytest.approx(outcome.tables["widths"][column], rel=1e-3, abs=1e-9)
     starts = jacot2024.starts(data, seed=outcome.seed)
     assert starts["nc1"] == pytest.approx(outcome.tables["starts"]["nc1"], rel=0.02)
+
+
+def test_what_did_not_carry_over_to_clothes_is_said_in_the_chapter():
+    """Each cross of the recording on Fashion-MNIST, with its number, in the cell on limits."""
+    kept = Recording.load("notebooks/recorded/beyond-jacot2024.json").outcomes[0]
+    crosses = [claim for claim in kept.claims if not claim.holds]
+    assert len(crosses) == 8
+    law, clocks, falls, power, bare, root, four, one = crosses
+    predicted, nc2 = four.measured["predicted"], four.measured["measured"]
+    low, high = list(power.measured.values())[:2]
+    said = (
+        f"off by a factor of {law.measured['largest relative error']:.0f}",
+        f"takes {clocks.measured['fit, longest / shortest time']:.1f} times as long",
+        f"falls {falls.measured['λ = 4e-3']:.0f}-fold at 4e-3",
+        f"{falls.control['without weight decay']:.1f}-fold without weight decay",
+        f"is {low:.2f} and {high:.2f}",
+        f"ends at {bare.measured['fit'] * 1e4:.2f}e-4 and NC1 at {bare.measured['NC1']:.2f}",
+        f"off the root by {root.measured['largest difference']:.3f}",
+        f"predicted {100 * (1 - predicted / nc2):.1f} % too low",
+        f"NC1 falls {one.measured['NC1 falls by the factor']:.0f}-fold, where 30",
+    )
+    text = Path("notebooks/06-wide-networks.ipynb").read_text(encoding="utf-8")
+    for words in said:
+        assert words in text, words
