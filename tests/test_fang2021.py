@@ -9,6 +9,7 @@ from ncourse.claims import Recording
 from ncourse.data import digits, gaussian_mixture
 from ncourse.papers import fang2021
 from ncourse.tables import Table
+from ncourse.ufm import UFM, random_point, solve
 
 RECORDED = "notebooks/recorded/04-fang2021.json"
 NETWORKS = Table(
@@ -23,6 +24,18 @@ NETWORKS = Table(
     }
 )
 
+THRESHOLD = Table(
+    {
+        "ratio": [2, 5, 20],
+        "measured": [0.064, 0.032, 0.0092],
+        "predicted": [0.064, 0.032, 0.0092],
+        "balanced": [0.078, 0.055, 0.03],
+        "majority": [-0.4, -0.35, -0.35],
+        "before": [0.3, 0.6, 0.8],
+        "after": [1.0, 1.0, 1.0],
+    }
+)
+
 
 @cache
 def peeled():
@@ -31,7 +44,11 @@ def peeled():
 
 def run(*changes):
     """Tables in which everything that is claimed is true, but for the cells changed."""
-    tables = {"peeled": Table(peeled()), "networks": Table(NETWORKS)}
+    tables = {
+        "peeled": Table(peeled()),
+        "networks": Table(NETWORKS),
+        "threshold": Table(THRESHOLD),
+    }
     for table, column, row, value in changes:
         tables[table][column][row] = value
     return tables
@@ -63,6 +80,11 @@ FALSE = [
     (4, "networks", "minority_accuracy", 0, 0.6),
     (4, "networks", "minority_accuracy", 3, 0.7),
     (4, "networks", "majority_accuracy", 3, 0.5),
+    (5, "threshold", "measured", 0, 0.066),
+    (5, "threshold", "before", 1, 0.95),
+    (5, "threshold", "after", 1, 0.99),
+    (5, "threshold", "majority", 1, 0.2),
+    (5, "threshold", "balanced", 0, 0.07),
     (3, "networks", "minority", slice(4, None), [-0.05, -0.03, 0.01, 0.04]),  # hardly a beginning
     (2, "networks", "minority", 3, 0.5),
     (3, "networks", "minority", 3, 0.5),
@@ -80,7 +102,7 @@ def false_claims():
 def test_a_false_run_breaks_no_other_claim():
     for index, *change in FALSE[:-2]:  # the last are about both kinds of network
         broken = [not claim.holds for claim in fang2021.claims(run(change))]
-        assert broken == [position == index for position in range(5)], change
+        assert broken == [position == index for position in range(6)], change
 
 
 @pytest.mark.parametrize("ratio", [1, 4, 50])
@@ -143,14 +165,39 @@ def test_other_data_are_reported(monkeypatch):
     data = gaussian_mixture(4, 6)
     outcome = fang2021.experiment(seed=1, data=data)
     assert outcome.data == data.card
-    assert [claim.verdict for claim in outcome.claims] == ["holds"] * 2 + ["reported"] * 3
+    assert [claim.verdict for claim in outcome.claims] == ["holds"] * 2 + ["reported"] * 3 + [
+        "holds"
+    ]
     assert all(claim.binding for claim in fang2021.experiment(seed=1).claims)
+
+
+@pytest.mark.parametrize("counts", [(12, 12, 3, 3), (7, 5, 3, 3), (6, 2, 2, 2)])
+def test_equal_classes_merge_from_the_formula_on_whatever_the_sizes_of_the_others(counts):
+    small, shown = (
+        min(counts),
+        [index for index, count in enumerate(counts) if count == min(counts)],
+    )
+    penalty = fang2021.merging_penalty(counts)
+    assert penalty == pytest.approx(small**0.5 / sum(counts))
+    for factor, merged in ((0.97, False), (1.03, True)):
+        model = UFM(
+            num_classes=len(counts),
+            samples_per_class=counts,
+            dim=6,
+            lambda_w=2 * factor * penalty,  # only the product counts
+            lambda_h=factor * penalty / 2,
+        )
+        weight = solve(model, start=random_point(model, seed=1)).point.weight[shown]
+        apart = (weight - weight.mean(0)).norm() / weight.norm()
+        assert (apart < 1e-3) == merged, factor
 
 
 def test_recording_is_what_the_code_gives():
     recording = Recording.load(RECORDED)
     outcome = recording.outcomes[0]
     assert outcome.data == digits().card
+    found = fang2021.threshold(seed=outcome.seed)
+    assert found["measured"] == pytest.approx(outcome.tables["threshold"]["measured"], rel=1e-3)
     again = fang2021.peeled(seed=outcome.seed)
     assert again["minority"] == pytest.approx(outcome.tables["peeled"]["minority"], abs=1e-4)
     net = fang2021.train(digits(), 30, seed=outcome.seed, constrained=True)

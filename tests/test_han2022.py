@@ -24,6 +24,16 @@ BATCH_NORM = {
     "perpendicular": [0.3, 0.015, 0.015, 0.004, 0.0001],
 }
 
+PATH = {
+    "time": [0.0, 100.0],
+    "largest": [1.5, 10.0],
+    "least": [1.0, 9.9],
+    "predicted_largest": [1.5, 10.05],
+    "predicted_least": [1.0, 9.95],
+    "plain_largest": [1.5, 40.0],
+    "nc1": [10.0, 0.1],
+}
+
 
 def whole(table):
     parts = zip(table["nc1"], table["nc23"], table["perpendicular"], strict=True)
@@ -33,13 +43,20 @@ def whole(table):
 def run(linear=None, batch_norm=None):
     """Tables in which everything that is claimed is true, but for the columns changed."""
     tables = {"linear": LINEAR | (linear or {}), "batch norm": BATCH_NORM | (batch_norm or {})}
-    return {name: Table(whole(table)) for name, table in tables.items()}
+    return {name: Table(whole(table)) for name, table in tables.items()} | {"path": Table(PATH)}
 
 
 def changed(table, column, row, value):
     values = list((LINEAR if table == "linear" else BATCH_NORM)[column])
     values[row] = value
     return run(**{table: {column: values}})
+
+
+def off_path(columns, value):
+    tables = run()
+    for column in [columns] if isinstance(columns, str) else columns:
+        tables["path"][column][1] = value
+    return tables
 
 
 def broken_sum():
@@ -61,6 +78,10 @@ FALSE = [
     (2, changed("linear", "nc1", 4, 0.06)),
     (2, changed("linear", "nc1", 4, 0.008)),
     (2, changed("batch_norm", "nc1", 4, 0.02)),
+    (3, off_path("predicted_least", 9.0)),
+    (3, off_path("nc1", 1.0)),
+    (3, off_path(("largest", "predicted_largest"), 10.6)),
+    (3, off_path("plain_largest", 11.0)),
 ]
 
 
@@ -120,7 +141,7 @@ def test_on_other_data_the_identity_is_judged_and_the_rest_reported(monkeypatch)
     outcome = han2022.experiment(seed=1, data=data)
     assert outcome.data == data.card
     verdicts = [claim.verdict for claim in outcome.claims]
-    assert verdicts == ["the proved part holds", "reported", "reported"]
+    assert verdicts == ["the proved part holds", "reported", "reported", "holds"]
     assert all(claim.verdict == "holds" for claim in han2022.experiment(seed=1).claims)
 
 
@@ -134,3 +155,27 @@ def test_recording_is_what_the_code_gives():
     for column in ("nc1", "nc23", "perpendicular", "loss"):
         assert short[column][:2] == pytest.approx(recorded[column][:2], rel=1e-2)
     assert short["epoch"][:2] == recorded["epoch"][:2] == [1, 2]
+
+
+def test_the_solutions_solve_their_equations():
+    sizes = {"num_classes": 4, "num_samples": 40}
+    for omega in (0.3, 2.0, 9.0):
+        for kept, speed in (
+            (True, 4 * omega / (4 + omega**2) ** 2 / 40),
+            (False, omega / (4 + omega**2) / 40),
+        ):
+            ahead = han2022.signal_on_path(omega, 1e-2, renormalised=kept, **sizes)
+            assert (ahead - omega) / 1e-2 == pytest.approx(speed, rel=1e-3)
+            assert han2022.signal_on_path(omega, 0.0, renormalised=kept, **sizes) == pytest.approx(omega)
+            there = han2022.signal_on_path(omega, 50.0, renormalised=kept, **sizes)
+            twice = han2022.signal_on_path(there, 70.0, renormalised=kept, **sizes)
+            once = han2022.signal_on_path(omega, 120.0, renormalised=kept, **sizes)
+            assert twice == pytest.approx(once)
+
+
+@pytest.mark.parametrize(("classes", "samples", "dim"), [(3, 5, 4), (6, 8, 12)])
+def test_the_flow_follows_the_solution_for_other_sizes(classes, samples, dim):
+    path = han2022.central_path(seed=3, classes=classes, samples=samples, dim=dim)
+    for name in ("largest", "least"):
+        assert path[name] == pytest.approx(path[f"predicted_{name}"], rel=0.02)
+    assert path["nc1"][-1] < path["nc1"][0] / 20

@@ -29,6 +29,23 @@ FIXED = Table(
 
 OPTIMUM = 0.2461
 TRUE = {
+    "bias_price": Table(
+        {
+            "price": [0.001, 0.1, 10.0],
+            "cosine": [-1 / 3, -0.21, -0.001],
+            "predicted": [-1 / 3, -0.21, -0.001],
+            "naive": [-1 / 3, -0.18, -0.001],
+        }
+    ),
+    "encodings": Table(
+        {
+            "encoding": ["one-hot"] * 2 + ["centred"] * 2 + ["one-hot plus 1/2"] * 2,
+            "shift": [0.0, 0.0, -0.25, -0.25, 0.5, 0.5],
+            "bias": [True, False] * 3,
+            "cosine": [-1 / 3, 0.0, -1 / 3, -1 / 3, -1 / 3, 0.35],
+            "predicted": [-1 / 3, 0.0, -1 / 3, -1 / 3, -1 / 3, 0.35],
+        }
+    ),
     "arrivals": Table(
         {
             "case": [case for case in zhu2021.CASES for _ in range(2)],
@@ -109,6 +126,9 @@ FALSE = [
     (9, "fixed", "accuracy", 1, 0.95),
     (9, "fixed", "never_predicted", 3, 0),
     (9, "fixed", "accuracy", 3, 0.98),
+    (10, "bias_price", "predicted", 1, -0.1),
+    (10, "bias_price", "naive", slice(None), [-1 / 3, -0.21, -0.001]),
+    (11, "encodings", "predicted", 3, 0.1),
 ]
 
 # Each control must fail; where it agrees with the measurement the claim says nothing.
@@ -130,6 +150,14 @@ def false_claims():
     for index, table, column, other in AGREEING:
         yield zhu2021.claims(run(table, column, None, TRUE[table][other]))[index]
     yield zhu2021.claims(run("symmetric", "deviation", slice(3, 6), [0.0] * 3))[8]
+    for row, value in ((0, -0.3), (2, -0.1)):  # no simplex where cheap, no right angles where dear
+        tables = run("bias_price", "cosine", row, value)
+        tables["bias_price"]["predicted"][row] = value
+        yield zhu2021.claims(tables)[10]
+    for row, value in ((0, -0.3), (5, 0.1)):  # no simplex with a bias; hardly a spread without one
+        tables = run("encodings", "cosine", row, value)
+        tables["encodings"]["predicted"][row] = value
+        yield zhu2021.claims(tables)[11]
     tables = run()  # too small a space costs next to nothing
     for column in ("least", "greatest", "saddle"):
         tables["room"][column][0] = 0.02
@@ -216,7 +244,9 @@ def test_other_data_are_reported(monkeypatch):
     data = gaussian_mixture(6, 6)
     outcome = zhu2021.experiment(seed=1, data=data)
     assert outcome.data == data.card
-    assert [claim.verdict for claim in outcome.claims] == ["holds"] * 9 + ["reported"]
+    assert [claim.verdict for claim in outcome.claims] == ["holds"] * 9 + ["reported"] + [
+        "holds"
+    ] * 2
     assert all(claim.binding for claim in zhu2021.experiment(seed=1).claims)
 
 
@@ -225,6 +255,8 @@ def test_recording_is_what_the_code_gives():
     assert [outcome.seed for outcome in recording.outcomes] == [0, 1, 2, 3, 4]
     outcome = recording.outcomes[3]
     assert outcome.data == digits().card
+    encoded = zhu2021.encodings(seed=3)
+    assert encoded["cosine"] == pytest.approx(outcome.tables["encodings"]["cosine"], abs=1e-5)
     again = zhu2021.arrivals(seed=3)
     assert again["loss"] == pytest.approx(outcome.tables["arrivals"]["loss"], rel=1e-5)
     narrow = zhu2021._simplices(10, 10, 20, seed=3)

@@ -5,6 +5,10 @@ PNAS 118(43). Free features and classifier under bounds on their mean squared no
 classes the optimum is a simplex; as the ratio R of majority to minority samples grows, the
 classifiers of the minority classes turn into one and the same vector.
 
+With penalties in place of the bounds, Hong and Ling 2023 (arXiv 2309.09725) find a sharp threshold
+of the merging; the formula for it in `merging_penalty`, with its proof in chapter 4, is this
+course's way to say it.
+
 The experiment solves the model for ten classes, five of them small, and trains two kinds of network
 on images with the same imbalance: one with its norms constrained as in the model, and an ordinary
 one with weight decay. Thresholds are this course's, for digits.
@@ -27,15 +31,17 @@ from ncourse.models import MLP, Classifier, seeded
 from ncourse.papers import Asked, declared
 from ncourse.tables import Table
 from ncourse.training import extract, fit
-from ncourse.ufm import minority_cosine, solve_layer_peeled
+from ncourse.ufm import UFM, minority_cosine, random_point, solve, solve_layer_peeled
 
 __all__ = [
     "RATIOS",
     "claims",
     "experiment",
     "imbalanced",
+    "merging_penalty",
     "networks",
     "peeled",
+    "threshold",
     "train",
 ]
 
@@ -43,11 +49,13 @@ FEATURE_ENERGY, WEIGHT_ENERGY = 5.0, 1.0
 NUM_CLASSES, MAJORITY = 10, 5
 PEELED_RATIOS = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 15, 20, 30, 100, 1000, 10000)
 RATIOS = (1, 3, 10, 30)
+THRESHOLD_RATIOS = (2, 5, 20)
 KINDS = ("constrained", "ordinary")
 EPOCHS = 120
 MERGED = 0.9999  # a cosine from which on rows are one and the same
 
 FANG = "Fang et al. 2021 (thresholds are the course's)"
+HONG = "Hong and Ling 2023 (a sharp threshold); the formula and its proof: this course, chapter 4"
 COURSE = "This course, beside Fang et al. 2021 (thresholds for digits)"
 FREE = "free features; no data set"
 
@@ -69,9 +77,72 @@ def experiment(dataset: Dataset, asked: Asked) -> dict[str, Table]:
     The first half of the classes becomes the majority.
 
     Returns:
-        An `Outcome` with the tables "peeled" and "networks".
+        An `Outcome` with the tables "peeled", "threshold" and "networks".
     """
-    return {"peeled": peeled(seed=asked.seed), "networks": networks(dataset, seed=asked.seed)}
+    return {
+        "peeled": peeled(seed=asked.seed),
+        "threshold": threshold(seed=asked.seed),
+        "networks": networks(dataset, seed=asked.seed),
+    }
+
+
+def merging_penalty(samples_per_class: Sequence[int]) -> float:
+    """sqrt(lambda_w lambda_h) from which on the smallest classes share one row, with penalties.
+
+    sqrt(n)/N, n the size of the smallest classes and N that of all: for free features,
+    cross-entropy, lambda_w/2 ||W||^2 + lambda_h/2 ||H||^2 and no bias (derived here, chapter 4).
+
+    >>> merging_penalty([4] * 10)  # where all are equal, from here on everything is zero
+    0.05
+    """
+    return math.sqrt(min(samples_per_class)) / sum(samples_per_class)
+
+
+def threshold(*, seed: int, samples: int = 3) -> Table:
+    """The penalty at which three small classes beside three large ones merge, found by bisection.
+
+    Args:
+        seed: of the solver's starts.
+        samples: of a small class; the large ones have `ratio` times as many.
+
+    Returns:
+        Columns ratio, measured (the least penalty at which the small classes' rows have cosine
+        0.9999 or more), predicted (`merging_penalty`), balanced (the same formula for six classes
+        of the mean size), majority (mean cosine of the large classes there), before and after (the
+        small classes' cosine 5 % below and above the prediction).
+    """
+    rows = []
+    for ratio in THRESHOLD_RATIOS:
+        counts = tuple([ratio * samples] * 3 + [samples] * 3)
+        predicted = merging_penalty(counts)
+
+        def cosines(penalty: float, counts: tuple[int, ...] = counts) -> tuple[float, float]:
+            model = UFM(
+                num_classes=6,
+                samples_per_class=counts,
+                dim=8,
+                lambda_w=penalty,
+                lambda_h=penalty,
+            )
+            return _cosines(solve(model, start=random_point(model, seed=seed)).point.weight, 3)
+
+        low, high = predicted / 2, 1.15 * predicted
+        for _ in range(10):
+            middle = math.sqrt(low * high)
+            merged = cosines(middle)[0] >= MERGED
+            low, high = (low, middle) if merged else (middle, high)
+        rows.append(
+            {
+                "ratio": ratio,
+                "measured": high,
+                "predicted": predicted,
+                "balanced": math.sqrt(sum(counts) / 6) / sum(counts),
+                "majority": cosines(high)[1],
+                "before": cosines(0.95 * predicted)[0],
+                "after": cosines(1.05 * predicted)[0],
+            }
+        )
+    return Table.of(rows)
 
 
 def peeled(*, seed: int) -> Table:
@@ -319,6 +390,34 @@ def claims(tables: Mapping[str, Table]) -> tuple[Claim, ...]:
                 "majority, R = 30": above(0.9, bound[3]["majority_accuracy"], natural="rate"),
             },
         ),
+        _claim_of_threshold(tables["threshold"]),
+    )
+
+
+def _claim_of_threshold(table: Table) -> Claim:
+    """Where small classes merge under penalties, and that only they do."""
+    rows = table.rows()
+    off = max(abs(row["measured"] / row["predicted"] - 1) for row in rows)
+    ratios = ", ".join(str(row["ratio"]) for row in rows)
+    return Claim.of(
+        f"With penalties, R = {ratios}: the small classes merge at √(λ_W λ_H) = √n/N within {{0:%}}"
+        ", n their size; 5 % below it their cosine is at most {1}, 5 % above at least {2}; there "
+        "the large classes' stays below 0, and the threshold of equal classes of the mean size is "
+        "off by {4:%} or more",
+        {
+            "largest error": at_most(0.01, off),
+            "cosine 5 % below": at_most(0.9, max(row["before"] for row in rows), natural="rate"),
+            "cosine 5 % above": at_least(MERGED, min(row["after"] for row in rows), natural="rate"),
+        },
+        HONG,
+        {
+            "large classes": below(0, max(row["majority"] for row in rows), natural="rate"),
+            "mean size, error": at_least(
+                0.15, min(abs(row["balanced"] / row["measured"] - 1) for row in rows)
+            ),
+        },
+        data=FREE,
+        fixed_data=True,
     )
 
 

@@ -50,6 +50,7 @@ __all__ = [
     "claims",
     "claims_over_seeds",
     "descend",
+    "encodings",
     "experiment",
     "fixed",
     "landscape",
@@ -68,6 +69,8 @@ CASES = {
     "MSE without bias": replace(MODEL, loss="mse"),
     "MSE with a free bias": replace(MODEL, loss="mse", lambda_b=0.0),
 }
+PRICES = (1e-3, 3e-3, 1e-2, 3e-2, 0.06, 0.07, 0.08, 0.1, 0.14, 0.2, 0.5, 1.0, 3.0, 10.0)
+SHIFTS = {"one-hot": 0.0, "centred": -1 / 4, "one-hot plus 1/2": 0.5}
 STARTS = 20
 ENERGY = 1.0  # mean ||w||^2 of a fixed classifier
 LOST = "fixed, d = K, out of reach"
@@ -95,14 +98,16 @@ def experiment(dataset: Dataset, asked: Asked) -> dict[str, Table]:
     The data are what the networks with fixed classifiers are trained on.
 
     Returns:
-        An `Outcome` with the tables "arrivals", "vanishing", "norms", "landscape", "room",
-        "symmetric", "fixed".
+        An `Outcome` with the tables "arrivals", "vanishing", "norms", "bias_price", "encodings",
+        "landscape", "room", "symmetric", "fixed".
     """
     seed = asked.seed
     return {
         "arrivals": arrivals(seed=seed),
         "vanishing": vanishing(seed=seed),
         "norms": norms(seed=seed),
+        "bias_price": bias_price(PRICES),
+        "encodings": encodings(seed=seed),
         "landscape": landscape(),
         "room": room(seed=seed),
         "symmetric": symmetric(seed=seed),
@@ -353,15 +358,84 @@ def bias_price(prices: Sequence[float | None]) -> Table:
     """MSE with a penalised bias: the cosine of classifier rows for each penalty (None: no bias).
 
     Returns:
-        Columns price, cosine (mean over pairs, solver), predicted (closed form).
+        Columns price, cosine (mean over pairs, solver), predicted (closed form), naive (the closed
+        form with K c / lambda_b in place of K c (1 + lambda_b) / lambda_b).
     """
     rows = []
     for price in prices:
         model = replace(MODEL, loss="mse", lambda_b=price)
         ends = (solve(model, start=random_point(model, seed=0)).point, optimum(model).point)
         cosine, predicted = (off_diagonal(cosine_matrix(end.weight)).mean().item() for end in ends)
-        rows.append({"price": price, "cosine": cosine, "predicted": predicted})
-    return Table.of(rows, ["price", "cosine", "predicted"])
+        common = 0.0 if not price else max(0.0, 1 - model.shrinkage / price)
+        naive = _frame_cosine(margin(model), common, model.num_classes)
+        rows.append({"price": price, "cosine": cosine, "predicted": predicted, "naive": naive})
+    return Table.of(rows, ["price", "cosine", "predicted", "naive"])
+
+
+def _frame_cosine(spread: float, common: float, classes: int) -> float:
+    """Cosine of two rows with Gram matrix spread (I - J/K) + common J/K."""
+    return (common - spread) / ((classes - 1) * spread + common)
+
+
+def encodings(*, seed: int) -> Table:
+    """Squared error on labels that are one-hot plus a constant, with a free bias and without one.
+
+    A free bias takes the labels' mean away, so the constant does not matter. Without a bias the
+    direction that all classes share has the logit max(0, |1 + K s| - K c), s the constant (derived
+    here, chapter 4).
+
+    Args:
+        seed: of the starts.
+
+    Returns:
+        Columns encoding, shift, bias (whether there is one), cosine (mean over pairs of classifier
+        rows, solver) and predicted.
+    """
+    model = CASES["MSE without bias"]
+    start = random_point(model, seed=seed)
+    rows = []
+    for name, shift in SHIFTS.items():
+        targets = one_hot(model.labels, model.num_classes).double() + shift
+        for biased in (True, False):
+            features, weight = start.features.clone(), start.weight.clone()
+            bias = torch.zeros(model.num_classes, dtype=torch.float64)
+            free = [features, weight, bias] if biased else [features, weight]
+            _least_squares(model, targets, free)
+            common = (
+                0.0 if biased else max(0.0, abs(1 + model.num_classes * shift) - model.shrinkage)
+            )
+            rows.append(
+                {
+                    "encoding": name,
+                    "shift": shift,
+                    "bias": biased,
+                    "cosine": off_diagonal(cosine_matrix(weight)).mean().item(),
+                    "predicted": _frame_cosine(margin(model), common, model.num_classes),
+                }
+            )
+    return Table.of(rows)
+
+
+def _least_squares(model: UFM, targets: Tensor, free: list[Tensor]) -> None:
+    """Minimise the model's squared error with other targets, in place: features, weight, bias."""
+    for each in free:
+        each.requires_grad_()
+    optimiser = torch.optim.LBFGS(
+        free, max_iter=3000, tolerance_grad=1e-9, tolerance_change=0, line_search_fn="strong_wolfe"
+    )
+
+    def loss() -> Tensor:
+        optimiser.zero_grad()
+        features, weight, *bias = free
+        error = features @ weight.T + sum(bias) - targets
+        penalty = model.lambda_w * weight.square().sum() + model.lambda_h * features.square().sum()
+        value = error.square().sum() / (2 * model.num_samples) + penalty / 2
+        value.backward()
+        return value
+
+    optimiser.step(loss)
+    for each in free:
+        each.requires_grad_(False)
 
 
 def fixed(dataset: Dataset, *, seed: int, epochs: int = 80) -> Table:
@@ -589,6 +663,48 @@ def claims(tables: Mapping[str, Table]) -> tuple[Claim, ...]:
                 "classes never predicted": at_least(1, lost["never_predicted"]),
             },
         ),
+        _claim_of_price(tables["bias_price"]),
+        _claim_of_encodings(tables["encodings"]),
+    )
+
+
+def _claim_of_price(table: Table) -> Claim:
+    """From a simplex to an orthogonal frame as the bias gets dearer."""
+    rows = table.rows()
+    return Claim.of(
+        "MSE with a penalised bias: the cosine of the rows follows the closed form within {0:e} at "
+        "every price, from −1/3 (within {1:e}) where the bias is cheap to within {2} of 0 at the "
+        "dearest; with K c/λ_b in place of K c (1 + λ_b)/λ_b the form is off by {3} or more",
+        {"largest difference": at_most(1e-3, max(abs(r["cosine"] - r["predicted"]) for r in rows))},
+        f"{COURSE}; from simplex to orthogonal frame: Massion, Makhlouf, Massart 2026",
+        {
+            "cheapest bias, off −1/3": at_most(1e-3, abs(rows[0]["cosine"] + 1 / 3)),
+            "dearest bias, below 0": at_most(0.01, -rows[-1]["cosine"]),
+        },
+        also={
+            "naive form off by": at_least(0.01, max(abs(r["cosine"] - r["naive"]) for r in rows))
+        },
+        data=FREE,
+        fixed_data=True,
+    )
+
+
+def _claim_of_encodings(table: Table) -> Claim:
+    """A free bias centres the labels; without one their mean chooses the frame."""
+    free, bare = (table.where(bias=biased) for biased in (True, False))
+    pairs = zip(table["cosine"], table["predicted"], strict=True)
+    return Claim.of(
+        "MSE, labels one-hot plus a constant: with a free bias the rows form a simplex for every "
+        "constant (cosine −1/3 within {0:e}), and all cosines are as derived ({1:e}); without a "
+        "bias they differ by {2} or more from one constant to another",
+        {
+            "off −1/3, free bias": at_most(1e-3, max(abs(c + 1 / 3) for c in free["cosine"])),
+            "off the derived": at_most(1e-3, max(abs(one - two) for one, two in pairs)),
+        },
+        f"{COURSE}; that the bias centres the labels: Massion, Makhlouf, Massart 2026",
+        {"spread without bias": at_least(0.5, max(bare["cosine"]) - min(bare["cosine"]))},
+        data=FREE,
+        fixed_data=True,
     )
 
 
