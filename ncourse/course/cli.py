@@ -186,6 +186,26 @@ def build(
 
 
 @app.command()
+def pdf(
+    chapter: Annotated[int, typer.Argument(metavar="NN", help="The chapter's number.")],
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Where to; by default NN-name.pdf, here.")
+    ] = None,
+) -> None:
+    """Print a chapter of the built site as a handout, with Chromium."""
+    from ncourse.course.handout import HandoutError, handout
+
+    book = _book()
+    (printed,) = _chapters(book, [chapter])
+    out = out or Path(f"{printed.stem}.pdf")
+    try:
+        handout(book, printed, out)
+    except HandoutError as error:
+        raise _fail(str(error)) from None
+    console.print(f"wrote {out}", highlight=False, markup=False, soft_wrap=True)
+
+
+@app.command()
 def outputs(
     chapters: Annotated[
         list[int] | None, typer.Argument(metavar="[NN]...", help="Chapters; without any, all.")

@@ -15,6 +15,7 @@
   const forget = (key) => {
     try { localStorage.removeItem(PREFIX + key); } catch { memory.delete(key); }
   };
+  let unfolded = false;
   const stem = (address) => address.split(/[?#]/)[0].split("/").pop().replace(/\.html$/, "");
   const page = stem(location.pathname);
   const make = (name, properties, ...inside) => {
@@ -92,7 +93,7 @@
       for (const option of question.options) {
         if (kept(question.key) === summary(option)) { mark(option); option.open = true; }
         option.addEventListener("toggle", () => {
-          if (!option.open || option.querySelector(".nc-verdict")) return;
+          if (!option.open || unfolded || option.querySelector(".nc-verdict")) return;
           if (kept(question.key) === null) keep(question.key, summary(option));
           mark(option);
           say();
@@ -179,6 +180,32 @@
     entries[0].closest("section").before(form);
   }
 
+  // --- on paper everything is ink, whatever the screen is; and all folds can be opened ---------------
+
+  function mountPrint() {
+    const root = document.documentElement;
+    let before = null;
+    addEventListener("beforeprint", () => {
+      before = root.dataset.theme;
+      root.dataset.theme = "light";
+    });
+    addEventListener("afterprint", () => { root.dataset.theme = before; });
+
+    const folds = [...document.querySelectorAll(".bd-article details")];
+    const bar = document.querySelector(".article-header-buttons");
+    if (!folds.length || !bar) return;
+    const button = make("button", { type: "button", className: "btn btn-sm nc-unfold" });
+    const label = (open) => { button.textContent = open ? "Fold all" : "Unfold all"; };
+    button.addEventListener("click", () => {
+      const open = button.textContent === "Unfold all";
+      unfolded = open; // whoever opens all has answered nothing
+      for (const fold of folds) fold.open = open;
+      label(open);
+    });
+    label(false);
+    bar.prepend(button);
+  }
+
   // --- what is wider than the page scrolls, by the keyboard too, and shows that it goes on ---------
 
   const WIDE = ".bd-article table, .bd-article div.math, .bd-article .nc-long, .bd-article .highlight pre, .bd-article .output pre";
@@ -210,6 +237,7 @@
     showProgress();
     mountQuestions(findQuestions());
     mountClaims();
+    mountPrint();
     const meant = document.getElementById(location.hash.slice(1));
     if (meant?.tagName === "DETAILS") meant.open = true;
   };

@@ -17,6 +17,7 @@ from axe_playwright_python.sync_playwright import Axe
 from chromium import cannot, chromium
 from playwright.sync_api import Browser, Page, Route
 
+from ncourse.course.handout import handout
 from ncourse.course.manifest import load
 
 pytestmark = pytest.mark.browser
@@ -259,6 +260,34 @@ def test_a_claim_leads_to_its_cell(visit: Visit, server: str) -> None:
     assert place.locator("summary").inner_text() == words
     assert place.locator("small").first.is_visible()
     assert visit.faults == []
+
+
+def test_paper_is_light_and_takes_no_answers(visit: Visit, server: str) -> None:
+    visit.page.emulate_media(color_scheme="dark")
+    page = _open(visit, f"{server}/02-four-definitions.html")
+    theme = "document.documentElement.dataset.theme"
+    assert page.evaluate(theme) == "dark"
+    page.evaluate(f"addEventListener('beforeprint', () => {{ window.printed = {theme}; }})")
+    page.pdf()
+    assert page.evaluate("window.printed") == "light"
+    assert page.evaluate(theme) == "dark"
+    page.get_by_role("button", name="Unfold all").click()
+    folds = page.locator(".bd-article details")
+    assert page.locator(".bd-article details[open]").count() == folds.count() > 30
+    page.get_by_role("button", name="Fold all", exact=True).click()
+    assert page.locator(".bd-article details[open]").count() == 0
+    assert page.locator(".nc-verdict").count() == 0
+    assert visit.faults == []
+
+
+def test_a_chapter_is_printed(tmp_path: Path) -> None:
+    if not (SITE / "index.html").is_file():
+        cannot("the site is not built (run `ncourse build`)")
+    book = load(REPOSITORY / "book.toml")
+    handout(book, book.chapter(2), tmp_path / "two.pdf")
+    printed = (tmp_path / "two.pdf").read_bytes()
+    assert printed.startswith(b"%PDF-")
+    assert 5 < printed.count(b"/Type /Page\n") < 60
 
 
 def test_claims_are_found_by_words_and_by_source(visit: Visit, server: str) -> None:
