@@ -172,6 +172,9 @@ def test_rates_are_lower_bounds_in_order_and_the_kernel_is_that_of_autograd(slop
         slopes = jacot2024.gradients(network, inputs, wanted)
         loss = (jacot2024.forward(network, inputs)[-1] - wanted).square().sum() / 12
         assert slopes[1].square().sum() >= 2 * found["proved"] * loss
+    wide = torch.linalg.svdvals(jacot2024.forward(network, inputs)[1])[-1].item()
+    head = torch.linalg.svdvals(network.weights[3] @ network.weights[2])[-1].item()
+    assert found["proved"] == pytest.approx((slope * wide * head) ** 2 / 6)
     narrow = jacot2024.initial((4, 5, 8, 6, 3), num_linear=2, seed=1)
     assert jacot2024.rates(narrow, inputs, targets)["proved"] == 0
 

@@ -256,6 +256,7 @@ def test_recording_is_what_the_code_gives():
     outcome = recording.outcomes[3]
     assert outcome.data == digits().card
     encoded = zhu2021.encodings(seed=3)
+    assert encoded["cosine"] == pytest.approx(encoded["predicted"], abs=1e-5)
     assert encoded["cosine"] == pytest.approx(outcome.tables["encodings"]["cosine"], abs=1e-5)
     again = zhu2021.arrivals(seed=3)
     assert again["loss"] == pytest.approx(outcome.tables["arrivals"]["loss"], rel=1e-5)
