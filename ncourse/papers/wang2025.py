@@ -641,7 +641,8 @@ def compare(
         nc2_equiangular on the training samples of all classes seen). A method that diverges, as a
         control may at the learning rate of another, has zeros in the first and no rows in the rest.
     """
-    summary, curve, collapse = [], [], []
+    summary: list[dict[str, float | str]] = []
+    curve, collapse = [], []
     first = stream.tasks[0].classes
     for name, method in methods.items():
         try:
