@@ -318,7 +318,7 @@ INTERFACE = {
     ),
     "training": (
         "Data, networks, training",
-        ("data", "features", "models", "training", "runs", "ufm", "continual"),
+        ("data", "features", "models", "training", "callbacks", "runs", "ufm", "continual"),
     ),
     "figures": (
         "Figures and exercises",

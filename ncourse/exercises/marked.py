@@ -636,27 +636,7 @@ MARKED: tuple[Marked, ...] = (
         _on_the_sphere,
     ),
     Marked(
-        "2.6",
-        2,
-        15,
-        _product(tuple(RATIOS), ("equal", "shares"), ("means", "samples")),
-        lambda ratio, weights, centre: (
-            f"An NC1 of a convention of its own: {RATIOS[ratio]}, where $\\Sigma_W$ is the mean "
-            "over samples of $(h - \\mu_c)(h - \\mu_c)^\\top$, and $\\Sigma_B$ that of the class "
-            f"means around the mean of all {'class means' if centre == 'means' else 'samples'}, "
-            + (
-                "every class with weight $1/K$."
-                if weights == "equal"
-                else "class $c$ with its share $n_c/N$."
-            )
-        ),
-        "def nc1_of(features, labels):\n"
-        '    """features (N, d), labels (N,) in 0..K-1  ->  a number."""',
-        _spread,
-        _uneven,
-    ),
-    Marked(
-        "2.7",
+        "2.5",
         1,
         10,
         _product(tuple(EVEN), ("means", "classifier")),
@@ -942,6 +922,26 @@ MARKED: tuple[Marked, ...] = (
         '    """scores (N,) and (M,), larger is more known  ->  a number in [0, 1]."""',
         _false_alarms,
         _known_and_unknown,
+    ),
+    Marked(
+        "12.5",
+        1,
+        15,
+        _product(tuple(RATIOS), ("equal", "shares"), ("means", "samples")),
+        lambda ratio, weights, centre: (
+            f"An NC1 of a convention of its own: {RATIOS[ratio]}, where $\\Sigma_W$ is the mean "
+            "over samples of $(h - \\mu_c)(h - \\mu_c)^\\top$, and $\\Sigma_B$ that of the class "
+            f"means around the mean of all {'class means' if centre == 'means' else 'samples'}, "
+            + (
+                "every class with weight $1/K$."
+                if weights == "equal"
+                else "class $c$ with its share $n_c/N$."
+            )
+        ),
+        "def nc1_of(features, labels):\n"
+        '    """features (N, d), labels (N,) in 0..K-1  ->  a number."""',
+        _spread,
+        _uneven,
     ),
 )
 
