@@ -1,14 +1,17 @@
-"""Collapse measured while somebody else's trainer trains: Lightning's, and that of Hugging Face.
+"""Collapse measured while somebody else trains: Lightning, Hugging Face's trainer, Avalanche.
 
-Neither is needed by anything else here, so each is imported where its callback is made.
+None of them is needed by anything else here, so each is imported where its callback is made.
 """
 
 from collections.abc import Iterable
 from typing import Any
 
+import torch
+from torch import Tensor, nn
+
 from ncourse.metrics import CollapseMetric, CollapseReport, capture
 
-__all__ = ["hugging_face_callback", "lightning_callback"]
+__all__ = ["avalanche_plugin", "hugging_face_callback", "lightning_callback"]
 
 LOGGED = ("nc1", "nc2_equinorm", "nc2_equiangular", "nc3", "nc4", "cdnv")
 
@@ -100,3 +103,70 @@ def hugging_face_callback(loader: Iterable[Any], **options: Any) -> Any:
                 state.log_history.append({**found, "epoch": state.epoch, "step": state.global_step})
 
     return Collapse(loader, **options)
+
+
+def avalanche_plugin(
+    *,
+    fields: Iterable[str] = LOGGED,
+    prefix: str = "collapse/",
+    batch_size: int = 256,
+    classifier: nn.Module | str | None = None,
+) -> Any:
+    """A plugin of Avalanche that measures after each experience and publishes what it finds.
+
+    It goes to the strategy's evaluator, and so to its loggers. Measured are the training samples of
+    all experiences so far, without augmentation, among the classes seen so far, and how far class
+    means have moved: "drift", the mean cosine of a class's mean direction with what it was after
+    its own experience. `reports` and `drifts` keep all of it by number of experiences; after one in
+    which fewer than two classes have come there is no report.
+
+    Args:
+        fields: of the report, to publish.
+        prefix: of their names.
+        batch_size: of the pass.
+        classifier: as for `capture`, where it cannot be found.
+
+    Raises:
+        ModuleNotFoundError: without Avalanche, saying how to get it.
+    """
+    try:
+        from avalanche.evaluation.metric_results import MetricValue
+        from avalanche.training.plugins import SupervisedPlugin
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            "this needs: pip install avalanche-lib", name=error.name
+        ) from error
+
+    class Collapse(SupervisedPlugin):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.seen: list[Any] = []
+            self.own: dict[int, Tensor] = {}
+            self.reports: dict[int, CollapseReport] = {}
+            self.drifts: dict[int, float] = {}
+
+        def after_training_exp(self, strategy: Any, *args: Any, **kwargs: Any) -> None:
+            self.seen.append(strategy.experience.dataset.eval())
+            loaders = [torch.utils.data.DataLoader(part, batch_size) for part in self.seen]
+            batches = ((x, y) for loader in loaders for x, y, *_ in loader)
+            found = capture(strategy.model, batches, classifier=classifier)
+            directions = nn.functional.normalize(found.features.double())
+            cosines = []
+            for label in found.labels.unique().tolist():
+                mean = directions[found.labels == label].mean(0)
+                own = self.own.setdefault(label, mean)
+                cosines.append(torch.cosine_similarity(mean, own, dim=0).item())
+            count = len(self.seen)
+            self.drifts[count] = sum(cosines) / len(cosines)
+            numbers = {"drift": self.drifts[count]}
+            if len(cosines) > 1:
+                self.reports[count] = found.measure(classes=sorted(self.own))
+                known = self.reports[count].as_dict()
+                numbers |= {name: known[name] for name in fields if known[name] == known[name]}
+            for name, value in numbers.items():
+                step = strategy.clock.train_iterations
+                strategy.evaluator.publish_metric_value(
+                    MetricValue(self, f"{prefix}{name}", value, step)
+                )
+
+    return Collapse()

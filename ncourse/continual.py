@@ -7,13 +7,19 @@ what its loss is, and how it classifies; it never trains anything itself.
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.nn.functional import cross_entropy, mse_loss, normalize
+from torch.nn.functional import (
+    binary_cross_entropy_with_logits,
+    cross_entropy,
+    mse_loss,
+    normalize,
+    one_hot,
+)
 from tqdm.auto import tqdm
 
 from ncourse.data import Dataset
@@ -24,10 +30,14 @@ from ncourse.tables import Table
 from ncourse.training import Features, extract
 
 __all__ = [
+    "AsymmetricReplay",
+    "BalancedDarkExperience",
     "Batch",
     "DarkExperience",
+    "Diverged",
     "ExperienceReplay",
     "FixedSimplex",
+    "ICaRL",
     "Joint",
     "Learner",
     "Naive",
@@ -40,11 +50,23 @@ __all__ = [
     "anytime_accuracy",
     "backward_transfer",
     "dot_regression",
+    "exemplar_directions",
     "final_accuracy",
+    "first_minus_last",
     "forgetting",
+    "herding",
     "learn",
     "mean_directions",
+    "task_accuracy",
 ]
+
+
+Replay = Literal["none", "beside", "merged", "everything"]
+Memory = Literal["balanced", "reservoir"]
+
+
+class Diverged(ValueError):
+    """Features or logits are no longer finite numbers."""
 
 
 # --- streams --------------------------------------------------------------------------------------
@@ -127,12 +149,71 @@ class Stream:
         names = tuple(dataset.class_names[int(k)] for k in order)
         return cls(f"{dataset.name} in {num_tasks} tasks", tuple(tasks), names)
 
+    @classmethod
+    def from_avalanche(cls, benchmark: Any, *, name: str = "benchmark") -> "Stream":
+        """A class-incremental benchmark of Avalanche, read into memory.
+
+        Each experience of `train_stream` becomes a task, with the one of `test_stream` beside it;
+        samples are those of Avalanche's `eval()`, without what augments training. Class k is the
+        k-th to come, and is named by its number there.
+
+        Args:
+            benchmark: e.g. `nc_benchmark(train, test, n_experiences=5, task_labels=False)`.
+            name: of the stream.
+
+        Raises:
+            ValueError: if the two streams differ in length, or if a class comes in two experiences
+                or is tested in another than it is trained in.
+        """
+        trained, tested = list(benchmark.train_stream), list(benchmark.test_stream)
+        if len(trained) != len(tested):
+            raise ValueError(
+                f"there are {len(trained)} training experiences and {len(tested)} for testing; "
+                "expected one for each"
+            )
+        tasks: list[Task] = []
+        known: list[int] = []
+        for index, (train, test) in enumerate(zip(trained, tested, strict=True)):
+            inputs, numbers = _read(train.dataset)
+            test_inputs, test_numbers = _read(test.dataset)
+            new = numbers.unique().tolist()
+            again = sorted(set(known) & set(new))
+            foreign = sorted(set(test_numbers.tolist()) - set(new))
+            if again or foreign:
+                what = (
+                    f"trains class {again[0]} again"
+                    if again
+                    else f"tests class {foreign[0]}, which it does not train"
+                )
+                raise ValueError(
+                    f"experience {index} {what}; expected each class in one experience — "
+                    "`nc_benchmark` makes such benchmarks"
+                )
+            classes = range(len(known), len(known) + len(new))
+            renumbered = {number: k for k, number in zip(classes, new, strict=True)}
+            labels, test_labels = (
+                torch.tensor([renumbered[number] for number in part.tolist()])
+                for part in (numbers, test_numbers)
+            )
+            tasks.append(Task(inputs, labels, test_inputs, test_labels, classes))
+            known += new
+        names = tuple(str(number) for number in known)
+        return cls(f"{name} in {len(tasks)} tasks", tuple(tasks), names)
+
+
+def _read(dataset: Any) -> tuple[Tensor, Tensor]:
+    """All samples and labels of a data set of Avalanche."""
+    samples = [sample[:2] for sample in dataset.eval()]
+    inputs = torch.stack([torch.as_tensor(x) for x, _ in samples])
+    return inputs, torch.tensor([int(y) for _, y in samples])
+
 
 class ReplayBuffer:
-    """A class-balanced memory of raw training samples.
+    """A memory of raw training samples and of what the network said of them.
 
-    After a task it holds floor(capacity / classes seen) random samples of each class seen, so old
-    classes give up room as new ones come.
+    It is filled in one of two ways. `store`, after a task: floor(capacity / classes seen) samples
+    of each class seen, so old classes give up room as new ones come. `insert`, at each step: a
+    *reservoir*, in which every sample that went by has the same chance to be.
 
     Args:
         capacity: B, the number of samples it may hold in all.
@@ -145,6 +226,7 @@ class ReplayBuffer:
         self.inputs = torch.empty(0)
         self.labels = torch.empty(0, dtype=torch.long)
         self.logits = torch.empty(0)
+        self.passed = 0  # samples that went by a reservoir
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -157,8 +239,9 @@ class ReplayBuffer:
         *,
         num_seen: int,
         generator: torch.Generator,
+        order: Int[Tensor, " samples"] | None = None,
     ) -> None:
-        """Make room for a finished task and keep random samples of its classes.
+        """Make room for a finished task and keep samples of its classes.
 
         Args:
             inputs: training samples of the task, `(N, ...)`.
@@ -166,6 +249,7 @@ class ReplayBuffer:
             logits: what the model says of them now, `(N, K)`; kept beside them.
             num_seen: number of classes seen so far, the task's included.
             generator: of the choice.
+            order: which samples to keep first, a permutation; a random one if None.
 
         Raises:
             ValueError: if there is not one label from 0 to `num_seen` - 1 and one row of logits for
@@ -189,17 +273,51 @@ class ReplayBuffer:
         if num_seen < 1 or (len(labels) and not 0 <= labels.min() <= labels.max() < num_seen):
             raise ValueError(f"num_seen is {num_seen}, with labels {labels.unique().tolist()}")
         per_class = self.capacity // num_seen
-        # A random order once, on entry, makes "the first per_class" a random choice for ever.
-        order = torch.randperm(len(labels), generator=generator)
+        if order is None:
+            # Once, on entry, it makes "the first per_class" a random choice for ever.
+            order = torch.randperm(len(labels), generator=generator)
         if len(self):
             inputs = torch.cat([self.inputs, inputs[order]])
             labels = torch.cat([self.labels, labels[order]])
             logits = torch.cat([self.logits, logits[order]])
         else:
             inputs, labels, logits = inputs[order], labels[order], logits[order]
-        rank = torch.nn.functional.one_hot(labels, num_seen).cumsum(0)
+        rank = one_hot(labels, num_seen).cumsum(0)
         keep = rank.gather(1, labels[:, None]).squeeze(1) <= per_class
         self.inputs, self.labels, self.logits = inputs[keep], labels[keep], logits[keep]
+
+    def insert(
+        self,
+        inputs: Float[Tensor, "samples ..."],
+        labels: Int[Tensor, " samples"],
+        logits: Float[Tensor, "samples classes"],
+        *,
+        generator: torch.Generator,
+    ) -> None:
+        """Let a batch go by the reservoir: the n-th sample stays with probability capacity / n.
+
+        Args:
+            inputs: samples as they are stored, without augmentation.
+            labels: their labels.
+            logits: what the model says of them at this step.
+            generator: of the choice.
+        """
+        if not self.capacity:
+            return
+        if not len(self):
+            self.inputs, self.labels, self.logits = inputs[:0], labels[:0], logits[:0]
+        room = min(self.capacity - len(self), len(labels))
+        self.inputs = torch.cat([self.inputs, inputs[:room]])
+        self.labels = torch.cat([self.labels, labels[:room]])
+        self.logits = torch.cat([self.logits, logits[:room]])
+        counts = self.passed + 1 + torch.arange(room, len(labels))
+        places = (torch.rand(len(counts), generator=generator) * counts).long()
+        for row in (places < self.capacity).nonzero().flatten().tolist():
+            place, taken = int(places[row]), room + row
+            self.inputs[place] = inputs[taken]
+            self.labels[place] = labels[taken]
+            self.logits[place] = logits[taken]
+        self.passed += len(labels)
 
     def draw(self, size: int, generator: torch.Generator) -> Int[Tensor, " size"]:
         """Indices of `size` stored samples, drawn with replacement.
@@ -224,6 +342,7 @@ class Learner:
         buffer: the stored samples.
         generator: of everything random in the run.
         num_seen: classes seen so far, the current task's included.
+        num_old: classes seen before the current task.
         teacher: a frozen copy of the network at the end of the last task, None in the first.
         frame: the simplex of a strategy that keeps one.
         targets: `(num_seen, d)` unit vectors that features are pulled to, if any.
@@ -233,6 +352,7 @@ class Learner:
     buffer: ReplayBuffer
     generator: torch.Generator
     num_seen: int = 0
+    num_old: int = 0
     teacher: Classifier | None = None
     frame: SimplexFrame | None = None
     targets: Tensor | None = None
@@ -264,11 +384,15 @@ class Batch:
 class Strategy:
     """Cross-entropy on a linear classifier, no memory. Other strategies change one thing or two."""
 
-    replay: ClassVar[Literal["none", "beside", "merged", "everything"]] = "none"
+    replay: ClassVar[Replay] = "none"
     """Old samples that are trained on again: none, a batch from the buffer *beside* each batch, the
     buffer *merged* with the task's samples, or *everything* seen so far."""
     distils: ClassVar[bool] = False
     """Whether the loss needs the teacher's features."""
+    memory: ClassVar[Memory] = "balanced"
+    """How the buffer is filled: with equally many samples a class after a task, or at each step."""
+    judges_by_memory: ClassVar[bool] = False
+    """Whether `scores` needs a stored sample of each class seen."""
 
     def begin_task(self, learner: Learner, task: Task) -> None:
         """Called before a task; `learner.num_seen` counts its classes already."""
@@ -282,6 +406,12 @@ class Strategy:
 
     def end_task(self, learner: Learner, task: Task) -> None:
         """Called after a task, before its samples go to the buffer."""
+
+    def order(
+        self, learner: Learner, task: Task, features: Float[Tensor, "samples features"]
+    ) -> Int[Tensor, " samples"] | None:
+        """Which of a finished task's samples to store first; None for any."""
+        return None
 
     def scores(
         self, learner: Learner, features: Float[Tensor, "samples features"]
@@ -299,37 +429,119 @@ class Naive(Strategy):
 class Joint(Strategy):
     """Train on everything seen so far at each task: the upper bound, with no limit on memory."""
 
-    replay: ClassVar = "everything"
+    replay: ClassVar[Replay] = "everything"
 
 
 @dataclass(frozen=True)
 class ExperienceReplay(Strategy):
     """ER: as many stored samples beside each batch as the batch has, in the same cross-entropy."""
 
-    replay: ClassVar = "beside"
+    replay: ClassVar[Replay] = "beside"
+
+
+@dataclass(frozen=True)
+class AsymmetricReplay(ExperienceReplay):
+    """ER-ACE: as ER, but new samples do not push down the logits of old classes.
+
+    The cross-entropy of the task's samples is among the classes of their batch and those that have
+    not come yet; that of the stored samples, from the second task on, is among all. The memory is
+    a reservoir, which holds new classes too: otherwise nothing would tell these from old ones.
+
+    Source: Caccia et al. 2022 (arXiv 2104.05025), as in Mammoth's `er_ace`.
+    """
+
+    memory: ClassVar[Memory] = "reservoir"
+
+    def loss(self, learner: Learner, batch: Batch) -> Float[Tensor, ""]:
+        """Two cross-entropies, each a mean over its samples."""
+        logits = learner.model.classifier(batch.features)
+        fresh = len(logits) - batch.stored
+        labels = batch.labels[:fresh]
+        absent = torch.arange(logits.shape[1], device=labels.device) < learner.num_old
+        absent[labels.unique()] = False
+        loss = cross_entropy(logits[:fresh].masked_fill(absent, -1e9), labels)
+        if batch.stored and learner.num_old:
+            loss = loss + cross_entropy(logits[fresh:], batch.labels[fresh:])
+        return loss
 
 
 @dataclass(frozen=True)
 class DarkExperience(Strategy):
-    """DER++: replay, and stored samples keep the logits they had when they were stored.
+    """DER++: replay from a reservoir, and stored samples keep the logits they had on insertion.
 
     Attributes:
-        weight: of the mean squared distance of the logits.
+        weight: alpha, of the mean squared distance of the logits.
+        replay_weight: beta, of the stored samples' cross-entropy.
 
-    Source: Buzzega et al. 2020. There the buffer is a reservoir and two separate batches are drawn
-    from it; here both terms use one batch and the buffer of all other strategies.
+    Source: Buzzega et al. 2020 and Mammoth's `derpp`, also for the memory: samples go in at each
+    step, with the logits of that step, from the first task on. There the two terms use two draws
+    from it; here both use one.
     """
 
     weight: float = 0.5
-    replay: ClassVar = "beside"
+    replay_weight: float = 0.5
+    replay: ClassVar[Replay] = "beside"
+    memory: ClassVar[Memory] = "reservoir"
 
     def loss(self, learner: Learner, batch: Batch) -> Float[Tensor, ""]:
-        """Cross-entropy, and stored samples held to their stored logits."""
+        """Cross-entropy of new samples and of stored ones, and these held to their logits."""
         logits = learner.model.classifier(batch.features)
-        loss = cross_entropy(logits, batch.labels)
+        fresh = len(logits) - batch.stored
+        loss = cross_entropy(logits[:fresh], batch.labels[:fresh])
         if batch.stored:
-            loss = loss + self.weight * mse_loss(logits[-batch.stored :], batch.stored_logits)
+            again = cross_entropy(logits[fresh:], batch.labels[fresh:])
+            loss = loss + self.replay_weight * again
+            loss = loss + self.weight * mse_loss(logits[fresh:], batch.stored_logits)
         return loss
+
+
+@dataclass(frozen=True)
+class BalancedDarkExperience(DarkExperience):
+    """DER++ with the class-balanced memory of ER; the logits are those at the end of the task.
+
+    With a few samples a class a reservoir leaves some classes without any; this does not.
+    """
+
+    memory: ClassVar[Memory] = "balanced"
+
+
+@dataclass(frozen=True)
+class ICaRL(Strategy):
+    """iCaRL: each class a yes or no, old classes as the teacher says, the nearest mean decides.
+
+    The loss is a binary cross-entropy for each class seen: of a new class with the label, of an old
+    one with the teacher's probability. The stored samples are chosen by `herding`, and an image is
+    given to the class whose stored samples have the nearest mean.
+
+    Source: Rebuffi et al. 2017 (arXiv 1611.07725). The sum over classes is the paper's; Mammoth
+    takes the mean, which is another learning rate.
+    """
+
+    replay: ClassVar[Replay] = "merged"
+    distils: ClassVar = True
+    judges_by_memory: ClassVar = True
+
+    def loss(self, learner: Learner, batch: Batch) -> Float[Tensor, ""]:
+        """Binary cross-entropies, summed over classes."""
+        logits = learner.model.classifier(batch.features)[:, : learner.num_seen]
+        targets = one_hot(batch.labels, learner.num_seen).to(logits.dtype)
+        if learner.teacher is not None and batch.teacher_features is not None:
+            old = learner.teacher.classifier(batch.teacher_features)[:, : learner.num_old]
+            targets = torch.cat([old.sigmoid(), targets[:, learner.num_old :]], 1)
+        losses = binary_cross_entropy_with_logits(logits, targets, reduction="none")
+        return losses.sum(1).mean()
+
+    def order(
+        self, learner: Learner, task: Task, features: Float[Tensor, "samples features"]
+    ) -> Int[Tensor, " samples"]:
+        """By herding, for as many of each class as there is room."""
+        return herding(features, task.labels, learner.buffer.capacity // learner.num_seen)
+
+    def scores(
+        self, learner: Learner, features: Float[Tensor, "samples features"]
+    ) -> Float[Tensor, "samples seen"]:
+        """Inner products with `exemplar_directions`."""
+        return features @ exemplar_directions(learner).T
 
 
 @dataclass(frozen=True)
@@ -349,7 +561,7 @@ class FixedSimplex(Strategy):
 
     alignment: float
     distillation: float
-    replay: ClassVar = "merged"
+    replay: ClassVar[Replay] = "merged"
     distils: ClassVar = True
 
     def begin_task(self, learner: Learner, task: Task) -> None:
@@ -401,12 +613,18 @@ class ProgressiveCollapse(Strategy):
 
     alignment: float
     distillation: float
-    replay: ClassVar = "merged"
+    replay: ClassVar[Replay] = "merged"
     distils: ClassVar = True
 
     def begin_task(self, learner: Learner, task: Task) -> None:
         """From the second task on: grow the frame."""
         _room_for_all(learner)
+        if learner.frame is None and len(task.classes) < 2:
+            raise ValueError(
+                "the first task has one class; a simplex is read off at least 2 class means — "
+                f"split the {len(learner.model.classifier.weight)} classes into fewer tasks, so "
+                "that the first has two, or use FixedSimplex, which is drawn and not read off"
+            )
         if learner.frame is not None:
             learner.frame = self.next_frame(learner.frame, len(task.classes), learner.generator)
             learner.targets = learner.frame.vertices
@@ -463,6 +681,55 @@ def dot_regression(
     _check_pairs(features, targets)
     cosines = (_unit(features) * _unit(targets)).sum(1)
     return 0.5 * (cosines - 1).square().mean()
+
+
+def exemplar_directions(learner: Learner) -> Float[Tensor, "seen features"]:
+    """The mean direction of each class's stored samples, `(seen, d)`, unit rows (iCaRL's rule).
+
+    Raises:
+        ValueError: if a class seen has no stored sample.
+    """
+    labels = learner.buffer.labels
+    missing = sorted(set(range(learner.num_seen)) - set(labels.tolist()))
+    if missing:
+        raise ValueError(
+            f"no sample of class {missing[0]} is stored, so it has no mean — use a buffer_size of "
+            "at least one sample a class"
+        )
+    features = extract(learner.model, learner.buffer.inputs, labels).features
+    means = _mean_directions(features, labels, range(learner.num_seen))
+    return normalize(means).to(learner.model.classifier.weight.device)
+
+
+def herding(
+    features: Float[Tensor, "samples features"], labels: Int[Tensor, " samples"], count: int
+) -> Int[Tensor, " samples"]:
+    """An order of samples in which the first few of each class have nearly the mean of all.
+
+    Of each class one sample after the other is taken that brings the mean direction of those taken
+    nearest to that of the class, `count` of them; the rest follow as they stand.
+
+    Source: Rebuffi et al. 2017, algorithm 4.
+
+    >>> herding(torch.tensor([[0.0, 1.0], [1.0, 0.0], [1.0, 1.0]]), torch.zeros(3).long(), 1)
+    tensor([2, 0, 1])
+    """
+    directions = _unit(features)
+    first: list[int] = []
+    for label in labels.unique():
+        members = (labels == label).nonzero().flatten()
+        own = directions[members]
+        mean, total = own.mean(0), torch.zeros_like(own[0])
+        free = torch.ones(len(own), dtype=torch.bool)
+        for taken in range(min(count, len(own))):
+            distances = ((total + own) / (taken + 1) - mean).norm(dim=1)
+            best = int(distances.masked_fill(~free, torch.inf).argmin())
+            free[best] = False
+            total = total + own[best]
+            first.append(int(members[best]))
+    rest = torch.ones(len(labels), dtype=torch.bool)
+    rest[first] = False
+    return torch.cat([torch.tensor(first, dtype=torch.long), rest.nonzero().flatten()])
 
 
 def _unit(rows: Float[Tensor, "samples features"]) -> Float[Tensor, "samples features"]:
@@ -554,7 +821,9 @@ def learn(
     Raises:
         ValueError: if the model has another number of classes than the stream, if a class has no
             training samples or a task no test samples, if the buffer cannot hold one sample of each
-            class, if a simplex does not fit into the features, or if the training diverges.
+            class, if a simplex does not fit into the features or the first task has one class and
+            a simplex is to be read off it; all before any training.
+        Diverged: a ValueError, if the training diverges.
     """
     if epochs < 0 or batch_size < 1 or not learning_rate >= 0:
         raise ValueError(
@@ -574,7 +843,7 @@ def learn(
     collapse: list[dict[str, float]] = []
     bar = tqdm(stream.tasks, desc=type(strategy).__name__, leave=False, disable=not progress)
     for index, task in enumerate(bar):
-        learner.num_seen = task.classes.stop
+        learner.num_old, learner.num_seen = task.classes.start, task.classes.stop
         strategy.begin_task(learner, task)
         inputs, labels = _training_set(stream, index, strategy, learner.buffer)
         optimizer = torch.optim.SGD(model.parameters(), lr=learning_rate)
@@ -587,23 +856,33 @@ def learn(
                 batch = _forward(strategy, learner, inputs[chosen], labels[chosen], augment)
                 optimizer.zero_grad()
                 strategy.loss(learner, batch).backward()
+                if strategy.memory == "reservoir":
+                    _insert(learner, batch, inputs[chosen], labels[chosen])
                 optimizer.step()
             schedule.step()
         model.eval()
+        reached = extract(model, task.inputs, task.labels)
+        if not (reached.features.isfinite().all() and reached.logits.isfinite().all()):
+            raise Diverged(
+                f"the training has diverged in task {index + 1} of {num_tasks} at learning rate "
+                f"{learning_rate} — take a smaller one, or smaller weights of the losses"
+            )
         strategy.end_task(learner, task)
         learner.teacher = deepcopy(model).eval().requires_grad_(False)
 
         tasks = stream.tasks[: index + 1]
-        seen = [extract(model, old.inputs, old.labels) for old in tasks]
-        learner.buffer.store(
-            task.inputs,
-            task.labels,
-            seen[-1].logits,
-            num_seen=learner.num_seen,
-            generator=generator,
-        )
+        seen = [extract(model, old.inputs, old.labels) for old in tasks[:-1]] + [reached]
+        if strategy.memory == "balanced":
+            learner.buffer.store(
+                task.inputs,
+                task.labels,
+                seen[-1].logits,
+                num_seen=learner.num_seen,
+                generator=generator,
+                order=strategy.order(learner, task, seen[-1].features),
+            )
         for past, old in enumerate(tasks):
-            class_il[index, past], task_il[index, past] = _accuracy(strategy, learner, old)
+            class_il[index, past], task_il[index, past] = task_accuracy(strategy, learner, old)
         collapse.append(_collapse(seen, learner.num_seen))
         directions = [
             _mean_directions(split.features, split.labels, old.classes)
@@ -655,6 +934,13 @@ def _forward(
     return Batch(features, labels.to(device), teacher_features, stored, logits.to(device))
 
 
+def _insert(learner: Learner, batch: Batch, inputs: Tensor, labels: Tensor) -> None:
+    """Let the task's part of a batch go by the reservoir, with the logits of before the step."""
+    with torch.no_grad():
+        logits = learner.model.classifier(batch.features[: len(labels)]).cpu()
+    learner.buffer.insert(inputs, labels, logits, generator=learner.generator)
+
+
 def _pulls(alignment: float, distillation: float, learner: Learner, batch: Batch) -> Tensor:
     assert learner.targets is not None  # callers have set them
     targets = learner.targets.to(batch.features.device)
@@ -670,8 +956,11 @@ def _cosines(features: Tensor, learner: Learner) -> Tensor:
     return features @ learner.targets.to(features.device).T
 
 
-def _accuracy(strategy: Strategy, learner: Learner, task: Task) -> tuple[float, float]:
-    """Test accuracy on a task among all classes seen, and among the task's own."""
+def task_accuracy(strategy: Strategy, learner: Learner, task: Task) -> tuple[float, float]:
+    """Test accuracy on a task among all classes seen, and among the task's own.
+
+    `strategy` decides; it need not be the one that the learner was trained with.
+    """
     features = extract(learner.model, task.test_inputs, task.test_labels).features
     device = learner.model.classifier.weight.device
     with torch.no_grad():
@@ -724,6 +1013,11 @@ def _check(stream: Stream, strategy: Strategy, model: Classifier, buffer_size: i
         if missing or not len(task.test_labels):
             what = f"training samples of class {missing[0]}" if missing else "test samples"
             raise ValueError(f"task {index} of {stream.name} has no {what}")
+    if strategy.judges_by_memory and not buffer_size:
+        raise ValueError(
+            f"buffer_size is 0, and {type(strategy).__name__} decides by the means of stored "
+            f"samples — use at least {stream.num_classes}, one for each class"
+        )
     if strategy.replay in ("beside", "merged") and 0 < buffer_size < stream.num_classes:
         raise ValueError(
             f"buffer_size is {buffer_size}; it cannot hold one sample of each of the "
@@ -758,6 +1052,9 @@ def anytime_accuracy(matrix: np.ndarray) -> float:
 def forgetting(matrix: np.ndarray) -> float:
     """Mean over old tasks of the best accuracy ever minus the final one, in [0, 1]; 0 for T = 1.
 
+    "Ever" includes the end, so that it is never negative: as in Mammoth, and unlike Chaudhry et al.
+    2018, where the best is one before the last task. Avalanche's is `first_minus_last`.
+
     >>> matrix = np.array([[1.0, np.nan], [0.4, 0.8]])
     >>> round(forgetting(matrix), 3)
     0.6
@@ -765,6 +1062,19 @@ def forgetting(matrix: np.ndarray) -> float:
     matrix = _square(matrix)
     old = matrix[:, :-1]
     return float((np.nanmax(old, axis=0) - old[-1]).mean()) if old.size else 0.0
+
+
+def first_minus_last(matrix: np.ndarray) -> float:
+    """Mean over old tasks of the accuracy right after the task minus the final one, in [-1, 1].
+
+    The other forgetting: that of Avalanche, and `backward_transfer` with the other sign. Below
+    `forgetting` where a task was learned better after its turn than in it.
+
+    >>> matrix = np.array([[0.5, np.nan], [0.9, 0.8]])
+    >>> first_minus_last(matrix), forgetting(matrix)
+    (-0.4, 0.0)
+    """
+    return -backward_transfer(matrix)
 
 
 def backward_transfer(matrix: np.ndarray) -> float:

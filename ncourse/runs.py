@@ -120,8 +120,10 @@ def run(
     if here.processes > 1 and not resumable:
         raise RunError(f"{paper} does not train through `fit`: run it in one process")
     on = on or Hardware()
-    if on != Hardware() and not resumable:
-        raise RunError(f"{paper} does not train through `fit`: it cannot be told on what to run")
+    elsewhere = experiment.paper.accelerated and on == Hardware(on.accelerator)
+    if on != Hardware() and not (resumable or elsewhere):
+        what = "precision or compile" if experiment.paper.accelerated else "on what to run"
+        raise RunError(f"{paper} does not train through `fit`: it cannot be told {what}")
     about: dict[str, Any] = {
         "state": "running",
         "command": _command(paper, scale, data, seed, out, on),

@@ -1,6 +1,6 @@
 """Collapse through the trainers of others; `test_callbacks.py` starts it.
 
-Usage: callbacks_worker.py lightning|transformers FOLDER. Everything is written into the folder.
+Usage: callbacks_worker.py lightning|transformers|avalanche FOLDER. All is written into the folder.
 """
 
 import math
@@ -11,8 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from ncourse.callbacks import hugging_face_callback, lightning_callback
+from ncourse.callbacks import avalanche_plugin, hugging_face_callback, lightning_callback
+from ncourse.continual import Naive, Stream, final_accuracy, first_minus_last, learn
 from ncourse.metrics import CollapseMetric, capture
+from ncourse.models import Classifier, seeded
 
 K, D = 3, 6
 generator = torch.Generator().manual_seed(0)
@@ -107,6 +109,94 @@ def transformers(folder: Path) -> None:
     assert logged[-1]["collapse/nc4"] == report.nc4
 
 
+class Labelled(TensorDataset):
+    """As Avalanche wants it, with `targets`."""
+
+    def __init__(self, count: int, shift: float = 0.0) -> None:
+        self.targets = [k % 6 for k in range(count)]
+        centres = 3 * nn.functional.one_hot(torch.tensor(self.targets), D)
+        noise = torch.randn(count, D, generator=generator)
+        super().__init__(noise + centres + shift, torch.tensor(self.targets))
+
+
+def avalanche(folder: Path) -> None:
+    from avalanche.benchmarks import nc_benchmark, ni_benchmark
+    from avalanche.evaluation.metrics import accuracy_metrics, forgetting_metrics
+    from avalanche.logging import CSVLogger
+    from avalanche.training import Naive as Finetuning
+    from avalanche.training.plugins import EvaluationPlugin
+
+    def network() -> Classifier:
+        with seeded(0):
+            return Classifier(nn.Sequential(nn.Linear(D, 16), nn.ReLU()), nn.Linear(16, 6))
+
+    def make(train: Labelled, test: Labelled) -> object:
+        return nc_benchmark(train, test, n_experiences=3, task_labels=False, seed=1)
+
+    train, test = Labelled(240), Labelled(60)
+    benchmark = make(train, test)
+    stream = Stream.from_avalanche(benchmark, name="blobs")
+    order = [sorted(e.classes_in_this_experience) for e in benchmark.train_stream]
+    assert stream.class_names == tuple(str(k) for part in order for k in part)
+    assert [task.classes for task in stream.tasks] == [range(2), range(2, 4), range(4, 6)]
+    for task in stream.tasks:
+        for x, label in zip(task.inputs, task.labels.tolist(), strict=True):
+            row = (train.tensors[0] == x).all(1).nonzero()[0, 0]
+            assert str(train.targets[row]) == stream.class_names[label]
+        assert len(task.labels) == 80
+        assert len(task.test_labels) == 20
+    again = ni_benchmark(train, test, n_experiences=3, task_labels=False, seed=1)
+    refused = ""
+    try:
+        Stream.from_avalanche(again)
+    except ValueError as error:
+        refused = str(error)
+    assert "3 training experiences and 1 for testing" in refused
+
+    # Full batches, so that the order of samples does not matter: both must train alike.
+    plugin = avalanche_plugin()
+    place = folder / "logs"
+    evaluator = EvaluationPlugin(
+        accuracy_metrics(experience=True),
+        forgetting_metrics(stream=True),
+        loggers=[CSVLogger(str(place))],
+    )
+    model = network()
+    strategy = Finetuning(
+        model=model, optimizer=torch.optim.SGD(model.parameters(), lr=0.3), train_mb_size=80,
+        train_epochs=30, eval_mb_size=100, plugins=[plugin], evaluator=evaluator,
+    )  # fmt: skip
+    theirs = []
+    for experience in benchmark.train_stream:
+        strategy.train(experience)
+        results = strategy.eval(benchmark.test_stream)
+        theirs.append([value for name, value in results.items() if "Top1_Acc_Exp" in name])
+    # The same by `learn`, whose classes are renumbered.
+    own = network()
+    rows = [int(name) for name in stream.class_names]
+    with torch.no_grad():
+        own.classifier.weight.copy_(own.classifier.weight[rows])
+        own.classifier.bias.copy_(own.classifier.bias[rows])
+    run = learn(
+        stream, Naive(), model=own, epochs=30, learning_rate=0.3, batch_size=80, milestones=(),
+        progress=False,
+    )  # fmt: skip
+    assert math.isclose(sum(theirs[-1]) / 3, final_accuracy(run.class_il), abs_tol=0.02)
+    (forgotten,) = [value for name, value in results.items() if "StreamForgetting" in name]
+    assert math.isclose(forgotten, first_minus_last(run.class_il), abs_tol=0.03)
+    assert sorted(plugin.reports) == [1, 2, 3]
+    for task, report in plugin.reports.items():
+        assert report.num_classes == 2 * task
+        kept = run.collapse["trace_ratio"][task - 1]
+        assert math.isclose(report.trace_ratio, kept, rel_tol=0.02), (task, report.trace_ratio)
+        drift = float(run.drift[task - 1, : 2 * task].mean())
+        assert math.isclose(plugin.drifts[task], drift, abs_tol=0.01)
+    published = evaluator.get_last_metrics()
+    assert published["collapse/nc1"] == plugin.reports[3].nc1
+    assert published["collapse/drift"] == plugin.drifts[3]
+
+
 if __name__ == "__main__":
-    {"lightning": lightning, "transformers": transformers}[sys.argv[1]](Path(sys.argv[2]))
+    tests = {"lightning": lightning, "transformers": transformers, "avalanche": avalanche}
+    tests[sys.argv[1]](Path(sys.argv[2]))
     print("done")

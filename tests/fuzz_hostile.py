@@ -282,6 +282,7 @@ def fuzz_continual(source: Any) -> None:
         continual.final_accuracy,
         continual.anytime_accuracy,
         continual.forgetting,
+        continual.first_minus_last,
         continual.backward_transfer,
     ):
         survives(lambda f=summary: f(matrix), matrix)
@@ -318,7 +319,10 @@ STRATEGIES = [
     continual.Naive(),
     continual.Joint(),
     continual.ExperienceReplay(),
+    continual.AsymmetricReplay(),
     continual.DarkExperience(),
+    continual.BalancedDarkExperience(),
+    continual.ICaRL(),
     continual.FixedSimplex(1.0, 1.0),
     continual.ProgressiveCollapse(1.0, 1.0),
 ]

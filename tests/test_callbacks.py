@@ -1,7 +1,7 @@
-"""Collapse through Lightning and through Hugging Face, each with the real package.
+"""Collapse through Lightning, Hugging Face and Avalanche, each with the real package.
 
-They run once a week: `LIGHTNING` and `ZOO` name the Pythons of environments that have them
-(lightning, tensorboard, wandb; transformers, accelerate).
+They run once a week: `LIGHTNING`, `ZOO` and `AVALANCHE` name the Pythons of environments that have
+them (lightning, tensorboard, wandb; transformers, accelerate; avalanche-lib).
 """
 
 import os
@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from ncourse.callbacks import hugging_face_callback, lightning_callback
+from ncourse.callbacks import avalanche_plugin, hugging_face_callback, lightning_callback
 
-ENVIRONMENTS = {"lightning": "LIGHTNING", "transformers": "ZOO"}
+ENVIRONMENTS = {"lightning": "LIGHTNING", "transformers": "ZOO", "avalanche": "AVALANCHE"}
 
 
 @pytest.mark.slow
@@ -31,10 +31,15 @@ def test_a_trainer_logs_what_capture_measures(package, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("make", "package"),
-    [(lightning_callback, "lightning"), (hugging_face_callback, "transformers")],
+    ("make", "package", "install"),
+    [
+        (lambda: lightning_callback([]), "lightning", "lightning"),
+        (lambda: hugging_face_callback([]), "transformers", "transformers"),
+        (avalanche_plugin, "avalanche", "avalanche-lib"),
+    ],
+    ids=["lightning", "transformers", "avalanche"],
 )
-def test_without_the_package_it_is_named(make, package, monkeypatch):
+def test_without_the_package_it_is_named(make, package, install, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, package, None)
-    with pytest.raises(ModuleNotFoundError, match=f"this needs: pip install {package}"):
-        make([])
+    with pytest.raises(ModuleNotFoundError, match=f"this needs: pip install {install}"):
+        make()

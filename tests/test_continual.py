@@ -3,6 +3,7 @@
 from copy import deepcopy
 from dataclasses import replace
 from itertools import pairwise
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,10 +12,14 @@ from torch import nn
 from torch.nn.functional import cross_entropy, normalize
 
 from ncourse.continual import (
+    AsymmetricReplay,
+    BalancedDarkExperience,
     Batch,
     DarkExperience,
+    Diverged,
     ExperienceReplay,
     FixedSimplex,
+    ICaRL,
     Joint,
     Learner,
     Naive,
@@ -24,10 +29,14 @@ from ncourse.continual import (
     anytime_accuracy,
     backward_transfer,
     dot_regression,
+    exemplar_directions,
     final_accuracy,
+    first_minus_last,
     forgetting,
+    herding,
     learn,
     mean_directions,
+    task_accuracy,
 )
 from ncourse.data import gaussian_mixture
 from ncourse.models import Classifier, seeded
@@ -87,6 +96,47 @@ def test_uneven_splits_give_the_first_tasks_one_class_more():
 def test_a_split_that_leaves_a_task_without_class_is_refused(num_tasks):
     with pytest.raises(ValueError, match=rf"num_tasks is {num_tasks}.*6 classes.*choose 1 to 6"):
         Stream.split(DATA, num_tasks)
+
+
+class Experience(list):
+    """As much of one of Avalanche as a stream reads; the real ones are in `test_callbacks.py`."""
+
+    def __init__(self, *labels):
+        super().__init__((torch.full((3,), float(label)), label, 0) for label in labels)
+        self.dataset = self
+
+    def eval(self):
+        return self
+
+
+def benchmark(train, test):
+    return SimpleNamespace(
+        train_stream=[Experience(*labels) for labels in train],
+        test_stream=[Experience(*labels) for labels in test],
+    )
+
+
+def test_a_benchmark_of_avalanche_becomes_a_stream_in_order_of_arrival():
+    stream = Stream.from_avalanche(benchmark([[7, 2, 2], [5]], [[2, 7], [5, 5]]), name="made up")
+    assert (stream.name, stream.class_names) == ("made up in 2 tasks", ("2", "7", "5"))
+    first, second = stream.tasks
+    assert (first.labels.tolist(), first.test_labels.tolist()) == ([1, 0, 0], [0, 1])
+    assert (second.labels.tolist(), second.test_labels.tolist()) == ([2], [2, 2])
+    assert first.inputs[:, 0].tolist() == [7, 2, 2]
+    assert (first.classes, second.classes) == (range(2), range(2, 3))
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "message"),
+    [
+        ([[0, 1], [1, 2]], [[0], [2]], "experience 1 trains class 1 again"),
+        ([[0, 1], [2]], [[0], [1]], "experience 1 tests class 1, which it does not train"),
+        ([[0, 1], [2]], [[0, 1, 2]], "2 training experiences and 1 for testing"),
+    ],
+)
+def test_a_benchmark_that_is_not_class_incremental_is_refused(train, test, message):
+    with pytest.raises(ValueError, match=message):
+        Stream.from_avalanche(benchmark(train, test))
 
 
 # --- buffer ---------------------------------------------------------------------------------------
@@ -167,10 +217,128 @@ def test_dark_experience_holds_stored_samples_to_their_logits():
     learner, batch = learner_and_batch(stored=2)
     logits = learner.model.classifier(batch.features)
     expected = (
-        cross_entropy(logits, batch.labels)
+        cross_entropy(logits[:3], batch.labels[:3])
+        + 0.7 * cross_entropy(logits[3:], batch.labels[3:])
         + 0.5 * ((logits[-2:] - batch.stored_logits) ** 2).mean()
     )
-    assert DarkExperience().loss(learner, batch).item() == pytest.approx(expected.item())
+    for kind in (DarkExperience, BalancedDarkExperience):
+        assert kind(0.5, 0.7).loss(learner, batch).item() == pytest.approx(expected.item())
+
+
+def test_asymmetric_replay_leaves_old_classes_out_where_samples_are_new():
+    learner, batch = learner_and_batch(stored=2)
+    batch = replace(batch, labels=torch.tensor([2, 3, 2, 0, 1]))
+    learner.num_old = 2
+    logits = learner.model.classifier(batch.features)
+    # Classes 0 and 1 are old; 4 and 5 have not come yet and are pushed down as in the reference.
+    expected = cross_entropy(logits[:3, 2:], batch.labels[:3] - 2) + cross_entropy(
+        logits[3:], batch.labels[3:]
+    )
+    assert AsymmetricReplay().loss(learner, batch).item() == pytest.approx(expected.item())
+    learner.num_old = 0  # in the first task nothing is left out and nothing replayed
+    first = cross_entropy(logits[:3], batch.labels[:3])
+    assert AsymmetricReplay().loss(learner, batch).item() == pytest.approx(first.item())
+
+
+def test_icarl_keeps_what_the_teacher_says_of_old_classes():
+    learner, batch = learner_and_batch()
+    logits = learner.model.classifier(batch.features)[:, :4].double()
+    plain = ICaRL().loss(learner, batch)
+    yes = torch.nn.functional.one_hot(batch.labels, 4).double()
+
+    def by_hand(targets):
+        likely = logits.sigmoid()
+        return -(targets * likely.log() + (1 - targets) * (1 - likely).log()).sum(1).mean()
+
+    assert plain.item() == pytest.approx(by_hand(yes).item(), rel=1e-5)
+    learner.teacher, learner.num_old = network(seed=1), 2
+    old = learner.teacher.classifier(batch.teacher_features)[:, :2].double().sigmoid()
+    mixed = torch.cat([old, yes[:, 2:]], 1)
+    assert ICaRL().loss(learner, batch).item() == pytest.approx(by_hand(mixed).item(), rel=1e-5)
+
+
+def test_herding_takes_first_what_brings_the_mean_nearest():
+    draw = torch.Generator().manual_seed(5)
+    features = torch.randn(30, 4, generator=draw) + torch.tensor([2.0, 0, 0, 0])
+    labels = torch.arange(30) % 2
+    order = herding(features, labels, 5)
+    assert sorted(order.tolist()) == list(range(30))
+    directions = normalize(features)
+    for label in (0, 1):
+        mine = [i for i in order[:10].tolist() if labels[i] == label]
+        assert len(mine) == 5
+        mean = directions[labels == label].mean(0)
+        for count in range(5):  # by brute force
+            left = [i for i in range(30) if labels[i] == label and i not in mine[:count]]
+            gaps = {i: (directions[[*mine[:count], i]].mean(0) - mean).norm().item() for i in left}
+            assert gaps[mine[count]] == pytest.approx(min(gaps.values()))
+    assert len(herding(features, labels, 100)) == 30
+
+
+def test_stored_means_decide_in_icarl_and_classes_without_samples_are_named():
+    seen = []
+
+    def observe(task, learner):
+        means = exemplar_directions(learner)
+        stored = normalize(learner.model.features(learner.buffer.inputs))
+        for label in range(learner.num_seen):
+            mean = normalize(stored[learner.buffer.labels == label].mean(0), dim=0)
+            assert torch.allclose(means[label], mean, atol=1e-6)
+        features = torch.randn(7, 16, generator=torch.Generator().manual_seed(task))
+        expected = torch.cosine_similarity(features[:, None], means, dim=2).argmax(1)
+        assert ICaRL().scores(learner, features).argmax(1).tolist() == expected.tolist()
+        seen.append(task)
+
+    result = run(ICaRL(), observe=observe)
+    assert seen == [0, 1, 2]
+    assert task_accuracy(ICaRL(), result.learner, Stream.split(DATA, 3).tasks[2]) == (
+        result.class_il[2, 2],
+        result.task_il[2, 2],
+    )
+    with pytest.raises(ValueError, match=r"buffer_size is 0, and ICaRL decides .* use at least 6"):
+        run(ICaRL(), buffer_size=0)
+    result.learner.buffer.labels[:] = 1
+    with pytest.raises(ValueError, match=r"no sample of class 0 is stored.*buffer_size"):
+        exemplar_directions(result.learner)
+
+
+# --- the reservoir --------------------------------------------------------------------------------
+
+
+def test_in_a_reservoir_every_sample_has_the_same_chance():
+    counts = torch.zeros(40)
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(2000):
+        buffer = ReplayBuffer(5)
+        for batch in torch.arange(40).split(7):
+            logits = batch[:, None].float()
+            buffer.insert(logits, batch, logits + 0.5, generator=generator)
+        assert len(buffer) == 5
+        assert torch.equal(buffer.inputs[:, 0], buffer.labels.float())
+        assert torch.equal(buffer.logits, buffer.inputs + 0.5)
+        counts[buffer.labels] += 1
+    # 2,000 x 5 / 40 = 250 each, with a standard deviation of 15.
+    assert 250 - 60 < counts.min() <= counts.max() < 250 + 60
+
+
+def test_dark_experience_stores_the_logits_of_the_step():
+    stored = {}
+
+    class Spy(DarkExperience):
+        def begin_epoch(self, learner, task, elapsed):
+            logits = learner.model.classifier(learner.model.features(task.inputs)).detach()
+            stored.setdefault(learner.num_seen, []).append(logits)
+
+    result = run(Spy(), num_tasks=1, epochs=2, buffer_size=12, learning_rate=0.0)
+    buffer, task = result.learner.buffer, Stream.split(DATA, 1).tasks[0]
+    assert buffer.passed == 240
+    rows = [(task.inputs == kept).all(1).nonzero()[0, 0].item() for kept in buffer.inputs]
+    assert torch.allclose(buffer.logits, stored[6][0][rows], atol=1e-6)
+    moved = run(Spy(), num_tasks=1, epochs=2, buffer_size=12, learning_rate=0.3)
+    after = moved.learner.model.classifier(
+        moved.learner.model.features(moved.learner.buffer.inputs)
+    )
+    assert not torch.allclose(moved.learner.buffer.logits, after, atol=1e-2)
 
 
 # --- the loop -------------------------------------------------------------------------------------
@@ -342,6 +510,28 @@ def test_growth_past_the_feature_dimension_is_refused_before_any_training():
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
 
 
+def test_a_simplex_of_one_class_is_refused_before_any_training_and_the_remedy_works():
+    model = network()
+    before = deepcopy(model.state_dict())
+    with pytest.raises(ValueError, match=r"first task has one class.*fewer tasks.*FixedSimplex"):
+        learn(
+            Stream.split(DATA, 6),
+            ProgressiveCollapse(1, 1),
+            model=model,
+            epochs=1,
+            buffer_size=12,
+            progress=False,
+        )
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+    run(ProgressiveCollapse(1, 1), num_tasks=5, epochs=1)
+    run(FixedSimplex(1, 1), num_tasks=6, epochs=1)
+
+
+def test_a_training_that_diverges_says_so_and_what_to_do():
+    with pytest.raises(Diverged, match=r"in task 1 of 3 at learning rate 1e\+30 — take a smaller"):
+        run(Naive(), learning_rate=1e30)
+
+
 def test_a_model_with_another_number_of_classes_is_refused():
     with pytest.raises(ValueError, match=r"classifier has 4 rows; .* has 6 classes"):
         learn(Stream.split(DATA, 3), Naive(), model=network(4), epochs=1, progress=False)
@@ -369,6 +559,10 @@ def test_summaries_by_hand():
     assert anytime_accuracy(MATRIX) == pytest.approx((0.9 + 0.875 + 0.7) / 3)
     assert forgetting(MATRIX) == pytest.approx((0.45 + 0.2) / 2)
     assert backward_transfer(MATRIX) == pytest.approx((-0.4 - 0.2) / 2)
+    # Here the first task was best after the second: the two definitions of forgetting differ.
+    assert first_minus_last(MATRIX) == pytest.approx((0.4 + 0.2) / 2)
+    better = np.array([[0.5, np.nan], [0.9, 0.8]])
+    assert (forgetting(better), first_minus_last(better)) == (0, pytest.approx(-0.4))
     assert forgetting(np.array([[0.9]])) == backward_transfer(np.array([[0.9]])) == 0
 
 

@@ -95,6 +95,7 @@ def test_a_plain_install_is_all_that_the_library_needs():
     assert not plain & course, "a plain install brings notebook tools"
     found = {*(plain - {"scikit_learn"}), *vision, "sklearn", "ncourse", *sys.stdlib_module_names}
     asked_for = {
+        ("avalanche", "avalanche_plugin"),
         ("lightning", "lightning_callback"),
         ("matplotlib", "CollapseMetric.plot"),
         ("safetensors", "_read_safetensors"),

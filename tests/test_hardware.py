@@ -95,6 +95,26 @@ def test_what_does_not_train_through_fit_refuses_an_accelerator(tmp_path):
     assert "does not train through `fit`: it cannot be told" in result.stderr
 
 
+def test_what_trains_by_itself_asks_for_the_device_and_is_told_no_more(monkeypatch, tmp_path):
+    assert training.device() == torch.device("cpu")
+    for there, expected in ((True, "cuda"), (False, "cpu")):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda there=there: there)
+        monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+        with training.hardware(Hardware("auto")):
+            assert training.device() == torch.device(expected)
+    with (
+        training.hardware(Hardware("cuda")),
+        pytest.raises(ValueError, match="accelerator is 'cuda', and this machine has none"),
+    ):
+        training.device()
+    words = ["run", "wang2025", "--out", str(tmp_path / "a"), "--precision", "bf16-mixed"]
+    result = CliRunner().invoke(app, words)
+    assert "`fit`: it cannot be told precision or compile" in result.stderr
+    words = ["run", "wang2025", "--scale", "paper", "--data", "digits", "--accelerator", "auto"]
+    result = CliRunner().invoke(app, [*words, "--out", str(tmp_path / "b")])
+    assert "gives settings for 100" in " ".join(result.stderr.split())  # it was let through
+
+
 def test_the_checks_of_a_gpu_run_on_the_cpu():
     script = Path(__file__).parent / "gpu" / "check.sh"
     if os.name == "nt":

@@ -52,6 +52,8 @@ class Paper:
             samples" and "test samples".
         resumable: whether all its networks are trained through `ncourse.training.fit`, so that a
             run that was killed goes on where it was.
+        accelerated: whether it asks `ncourse.training.device` on what to train, though not through
+            `fit`.
         prepare: what becomes of the caller's own data, with a seed, before it is run on.
         judge: what tables assert, made at a scale on some data; by default the module's
             `claims(tables)`.
@@ -67,6 +69,7 @@ class Paper:
     judge_seeds: Callable[[Sequence[Outcome]], Claims] | None = None
     needs: Mapping[str, int] = field(default_factory=dict)
     refused: Mapping[str, str] = field(default_factory=dict)
+    accelerated: bool = False
 
     def check_scale(self, scale: str) -> None:
         """Raise a ValueError for a scale that there is not."""
@@ -130,6 +133,7 @@ def declared(
     judge_seeds: Callable[[Sequence[Outcome]], Claims] | None = None,
     needs: Mapping[str, int] | None = None,
     refused: Mapping[str, str] | None = None,
+    accelerated: bool = False,
 ) -> Callable[[Measure], Experiment]:
     """Make a paper's experiment of a function that measures; for the arguments see `Paper`.
 
@@ -154,6 +158,7 @@ def declared(
             judge_seeds=judge_seeds,
             needs=needs or {},
             refused=refused or {},
+            accelerated=accelerated,
         )
 
         def experiment(

@@ -5,7 +5,7 @@ from ncourse.training.checkpoints import checkpoints_in
 from ncourse.training.fit import fit
 from ncourse.training.history import History
 from ncourse.training.measuring import Features, extract, log_schedule
-from ncourse.training.processes import Hardware, Place, hardware, place
+from ncourse.training.processes import Hardware, Place, device, hardware, place
 
 __all__ = [
     "MEASURED",
@@ -14,6 +14,7 @@ __all__ = [
     "History",
     "Place",
     "checkpoints_in",
+    "device",
     "extract",
     "fit",
     "hardware",

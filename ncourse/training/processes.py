@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-__all__ = ["Hardware", "Place", "hardware", "place"]
+__all__ = ["Hardware", "Place", "device", "hardware", "place"]
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,24 @@ def hardware(chosen: Hardware) -> Iterator[None]:
         yield
     finally:
         _HARDWARE.reset(token)
+
+
+def device() -> torch.device:
+    """The device of the `hardware` chosen, for networks that are not trained through `fit`.
+
+    >>> device()
+    device(type='cpu')
+
+    Raises:
+        ValueError: for a device that this machine does not have.
+    """
+    chosen = _HARDWARE.get().accelerator
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if chosen == "auto":
+        return torch.device(next((name for name, is_there in there.items() if is_there), "cpu"))
+    if chosen != "cpu" and not there.get(chosen, False):
+        raise ValueError(f"accelerator is {chosen!r}, and this machine has none — use 'auto'")
+    return torch.device(chosen)
 
 
 def place() -> Place:
