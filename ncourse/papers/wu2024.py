@@ -543,5 +543,87 @@ def _text_claims(table: Table) -> tuple[Claim, ...]:
 
 
 def claims_over_grids(runs: Sequence[Mapping[str, Table]]) -> tuple[Claim, ...]:
-    """What the grids of some seeds assert, on average."""
-    return ()
+    """What the grids of some seeds assert, on average over them."""
+    grid: dict[tuple[str, int], dict[str, float]] = {}
+    tables = [run["grid"] for run in runs]
+    for row in tables[0].rows():
+        same = [table.where(run=row["run"], step=row["step"]).last for table in tables]
+        grid[row["run"], row["step"]] = {
+            name: float(np.mean([other[name] for other in same])) for name in row if name != "run"
+        }
+    last = max(step for _, step in grid)
+    sizes = [setting for setting in GRID if (setting.name, last) in grid]
+
+    def at(setting: Setting | str, name: str, step: int = last) -> float:
+        return grid[setting if isinstance(setting, str) else setting.name, step][name]
+
+    def with_loss(name: str) -> float:
+        return _rank_correlation([at(s, "loss") for s in sizes], [at(s, name) for s in sizes])
+
+    def grown(one: Setting, other: Setting) -> float:
+        """CDNV of another size over one, beside that of the two before training."""
+        trained = over(at(other, "cdnv"), at(one, "cdnv"))
+        return over(trained, over(at(other, "cdnv", 0), at(one, "cdnv", 0)))
+
+    named = {(setting.dim, setting.depth): setting for setting in sizes}
+    widths, depths = (sorted({size[i] for size in named}) for i in (0, 1))
+    deeper = [grown(named[d, depths[0]], named[d, depths[-1]]) for d in widths]
+    wider = [grown(named[widths[0], depth], named[widths[-1], depth]) for depth in depths]
+    which = "one seed" if len(runs) == 1 else f"mean of {len(runs)} seeds"
+    return (
+        Claim.of(
+            "Nine sizes of network: CDNV ends at {0:.} of its untrained value or less in each; on "
+            f"shuffled words it keeps {{1:%}} ({which})",
+            {
+                "CDNV, end over start": every(
+                    at_most(0.6, over(at(s, "cdnv"), at(s, "cdnv", 0))) for s in sizes
+                )
+            },
+            WU,
+            {"shuffled": at_least(0.8, over(at("shuffled", "cdnv"), at("shuffled", "cdnv", 0)))},
+        ),
+        Claim.of(
+            "Over the sizes, validation loss goes with how uniform the alignment is (rank "
+            "correlation {0:.} or more) and with agreement ({1:.} or less), better than with how "
+            f"large the alignment is ({which})",
+            {
+                "standard deviation of the alignment": at_least(
+                    0.8, with_loss("alignment_std"), natural="rate"
+                ),
+                "agreement": at_most(-0.8, with_loss("agreement")),
+            },
+            WU,
+            {
+                "size of the alignment": below(
+                    with_loss("alignment_std"),
+                    abs(with_loss("alignment")),
+                    measured=True,
+                    natural="rate",
+                )
+            },
+        ),
+        Claim.of(
+            "More blocks lower CDNV, at each width to {0:.} or less beside untrained networks of "
+            "the same sizes; more width changes it as much before training as after, at each depth "
+            f"to within {{1:%}} ({which})",
+            {"depth": every(at_most(0.9, ratio) for ratio in deeper)},
+            f"{COURSE}, measured",
+            {"width": every(at_most(0.1, abs(ratio - 1)) for ratio in wider)},
+        ),
+        Claim.of(
+            "One matrix for embedding and classifier lowers the alignment by {0:.} or more and "
+            f"leaves the loss within {{1:%}}; weight decay raises it by {{2:.}} or more ({which})",
+            {
+                "alignment lost": at_least(
+                    0.06, at("32 x 2", "alignment") - at("tied", "alignment")
+                ),
+                "loss off": at_most(0.02, abs(over(at("tied", "loss"), at("32 x 2", "loss")) - 1)),
+            },
+            f"{COURSE}, measured",
+            {
+                "alignment gained by weight decay 1": at_least(
+                    0.03, at("weight decay 1", "alignment") - at("no weight decay", "alignment")
+                )
+            },
+        ),
+    )
