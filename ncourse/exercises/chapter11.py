@@ -56,7 +56,7 @@ def _tables(generator):
 
 # 11.2 ---------------------------------------------------------------------------------------------
 def context_nc1(num_words, size):
-    """A word's mean has the squared length (K - m) / (m (K - 1)); what is missing to 1 is within."""
+    """A word's mean has the squared length (K - m) / (m (K - 1)); the rest to 1 is within."""
     mean = (num_words - size) / (size * (num_words - 1))
     return (1 - mean) / mean
 

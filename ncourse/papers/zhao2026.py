@@ -16,6 +16,7 @@ import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -567,7 +568,7 @@ def _network_claims(transformer: Table, mlp: Table) -> tuple[Claim, ...]:
     runs = {name: transformer.where(run=name) for name in dict.fromkeys(transformer["run"])}
     even = even_share(ITEMS)
 
-    def excess(row: Mapping[str, float]) -> float:
+    def excess(row: Mapping[str, Any]) -> float:
         return row["share"] - even
 
     main = list(runs["attributes"].rows())
