@@ -111,11 +111,11 @@ FALSE_GRIDS = [
     (0, {"shuffled": 10.0}),
     (1, {"mixed": True}),
     (1, {"disagree": True}),
-    (2, {"four blocks": 1.0}),
-    (2, {"wide": 0.7}),
-    (3, {"tied": 0.7}),
-    (3, {"tied loss": 4.5}),
-    (3, {"decayed": 0.7}),
+    (2, {"tied": 0.7}),
+    (2, {"tied loss": 4.5}),
+    (2, {"decayed": 0.7}),
+    (3, {"four blocks": 1.0}),
+    (3, {"wide": 0.7}),
 ]
 
 
@@ -144,6 +144,7 @@ def false_claims():
         made += [
             wu2024.claims_over_grids([grid(**changes)] * seeds)[index]
             for index, changes in FALSE_GRIDS
+            if index < 3 or seeds > 1
         ]
     return [*made, aligned_in_order(1), aligned_in_order(2)]
 
