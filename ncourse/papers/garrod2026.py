@@ -226,8 +226,8 @@ def claims(tables: Mapping[str, Table]) -> tuple[Claim, ...]:
     return (
         Claim.of(
             "Eight classes, weight decay: with five linear layers eight points on a circle cost "
-            "less than a simplex, with eight layers by {0:-%} or more; with two layers they cost {1} "
-            "times as much or more",
+            "less than a simplex, with eight layers by {0:-%} or more; with two layers they cost "
+            "{1} times as much or more",
             {"8 layers, circle over simplex": below(0.7, over(*_both(energy[8])))},
             PERSISTENCE,
             {"2 layers, circle over simplex": at_least(2.0, over(*_both(energy[2])))},

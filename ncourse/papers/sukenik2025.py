@@ -70,7 +70,6 @@ __all__ = [
     "limit",
     "longest_way",
     "mixture",
-    "normalise",
     "optimality_gap",
     "optimum",
     "report",
