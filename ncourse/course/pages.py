@@ -318,7 +318,7 @@ INTERFACE = {
     ),
     "training": (
         "Data, networks, training",
-        ("data", "features", "models", "training", "runs", "ufm", "continual"),
+        ("data", "features", "models", "training", "callbacks", "runs", "ufm", "ties", "continual"),
     ),
     "figures": (
         "Figures and exercises",

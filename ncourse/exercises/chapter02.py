@@ -5,23 +5,17 @@ import math
 import torch
 
 from ncourse.exercises.checks import Exercise, Mistake
-from ncourse.exercises.draws import clouds, integer, normal, uniform
+from ncourse.exercises.draws import integer, normal, uniform
 from ncourse.simplex import simplex_etf
 
 IMPORTS = """
 import numpy as np
 import torch
 from ncourse.data import digits
-from ncourse.metrics import CONVENTIONS, CollapseMetric, capture, hyperspherical_uniformity, measure
-from ncourse.metrics import one_vs_rest_margin, principal_angles
-from ncourse.models import resnet18
+from ncourse.metrics import CONVENTIONS, measure, principal_angles
 from ncourse.papers import tirer2022
 from ncourse.simplex import simplex_etf
 """
-
-
-def _means(features, labels):
-    return torch.stack([features[labels == k].mean(0) for k in range(int(labels.max()) + 1)])
 
 
 # 2.1 ----------------------------------------------------------------------------------------------
@@ -60,88 +54,43 @@ def _classifiers(generator):
 
 
 # 2.2 ----------------------------------------------------------------------------------------------
-def weighted_between(features, labels):
-    """Class means around the mean of all samples, each weighted with its share n_c/N."""
-    shares = labels.bincount().to(features) / len(labels)
-    means = torch.stack([features[labels == k].mean(0) for k in range(len(shares))])
-    centred = means - features.mean(0)
-    return (shares[:, None] * centred).T @ centred
+def uneven_lengths(class_means):
+    """Centre the means; the standard deviation of their lengths (K - 1) over the mean length."""
+    lengths = (class_means - class_means.mean(0)).norm(dim=1)
+    return (lengths.std() / lengths.mean()).item()
 
 
-def _uniform(features, labels):
-    means = _means(features, labels)
-    centred = means - means.mean(0)
-    return centred.T @ centred / len(means)
+def _as_they_are(class_means):
+    lengths = class_means.norm(dim=1)
+    return (lengths.std() / lengths.mean()).item()
 
 
-def _mean_of_means(features, labels):
-    means = _means(features, labels)
-    centred = means - means.mean(0)
-    return (labels.bincount()[:, None] / len(labels) * centred).T @ centred
+def _over_k(class_means):
+    lengths = (class_means - class_means.mean(0)).norm(dim=1)
+    return (lengths.std(correction=0) / lengths.mean()).item()
 
 
-def _counts_not_shares(features, labels):
-    return weighted_between(features, labels) * len(labels)
+def _variance(class_means):
+    lengths = (class_means - class_means.mean(0)).norm(dim=1)
+    return (lengths.var() / lengths.mean()).item()
 
 
-def _uniform_weights(features, labels):
-    centred = _means(features, labels) - features.mean(0)
-    return centred.T @ centred / len(centred)
+def _at_their_size(class_means):
+    return (class_means - class_means.mean(0)).norm(dim=1).std().item()
 
 
-def _uneven_clouds(generator):
-    for counts, dim in (((12, 20, 28), 5), ((3, 9), 2), ((7, 2, 5, 11), 3)):
-        yield clouds(generator, counts, dim, spread=uniform(generator, 0.3, 2))
+def _of_coordinates(class_means):
+    centred = class_means - class_means.mean(0)
+    return (centred.std() / centred.norm(dim=1).mean()).item()
+
+
+def _lengths(generator):
+    for count, dim in ((3, 5), (integer(generator, 4, 7), 2), (8, 3), (5, 1)):
+        yield (uniform(generator, 0.1, 6) * normal(generator, count, dim) + 3,)
+    yield (simplex_etf(4, 6, generator=generator, dtype=torch.float64) - 1,)
 
 
 # 2.3 ----------------------------------------------------------------------------------------------
-def careful_variance(features, labels):
-    """Subtract each sample's class mean, then square: tr S_W without cancellation."""
-    means = torch.stack([features[labels == k].mean(0) for k in range(int(labels.max()) + 1)])
-    return (features - means[labels]).square().sum(1).mean().item()
-
-
-def _one_pass(features, labels):
-    means = _means(features, labels)
-    return (features.square().sum(1).mean() - means[labels].square().sum(1).mean()).item()
-
-
-def _one_pass_in_double(features, labels):
-    return _one_pass(features.double(), labels)
-
-
-def _one_mean_for_all(features, labels):
-    return (features - features.mean(0)).square().sum(1).mean().item()
-
-
-def _per_coordinate(features, labels):
-    return (features - _means(features, labels)[labels]).square().mean().item()
-
-
-def _clouds_and_tight_ones(generator):
-    yield from _uneven_clouds(generator)
-    for dtype, spread in ((torch.float32, 1e-4), (torch.float64, 1e-9)):
-        counts = (integer(generator, 8, 15), 20, 6)
-        features, labels = clouds(generator, counts, 4, spread=spread)
-        yield features.to(dtype), labels
-
-
-def _digits_left(value, wanted, arguments):
-    """To 5 % where the cloud is so tight that the dtype leaves no more."""
-    features, labels = arguments
-    truth = careful_variance(features.double(), labels)
-    tight = truth < 1e-6
-    if abs(value - truth) <= (0.05 if tight else 1e-5) * truth:
-        return True
-    if not tight:
-        return False
-    return (
-        f"Right where the spread is wide. For a tight cloud far from zero you get {value:.3g} "
-        f"instead of {truth:.3g}. Subtract before you square, not after."
-    )
-
-
-# 2.4 ----------------------------------------------------------------------------------------------
 def deceptive_classifier(class_means):
     """The pseudo-inverse of the centred means, transposed: W M^T is the centring I - J/K."""
     return torch.linalg.pinv(class_means - class_means.mean(0)).T
@@ -191,40 +140,46 @@ def _uneven_means(generator):
     yield (torch.tensor([[1.0, 0, 0], [0, 1, 0], [1, 1, 0]], dtype=torch.float64),)
 
 
-# 2.5 ----------------------------------------------------------------------------------------------
-def merge(count_a, mean_a, squares_a, count_b, mean_b, squares_b):
-    """Counts add, means average by count, and squares gain what the two means differ by."""
-    count = count_a + count_b
-    mean = (count_a * mean_a + count_b * mean_b) / count
-    apart = (mean_a - mean_b).square().sum()
-    return count, mean, squares_a + squares_b + count_a * count_b / count * apart
+# 2.4 ----------------------------------------------------------------------------------------------
+def four_names(within, between, num_classes):
+    """Through the pseudo-inverse, the same over K, and two ratios of traces."""
+    inverse = (within @ torch.linalg.pinv(between)).trace().item()
+    spread, apart = within.trace().item(), between.trace().item()
+    return inverse, inverse / num_classes, spread / apart, spread / (spread + apart)
 
 
-def _squares_only_add(count_a, mean_a, squares_a, count_b, mean_b, squares_b):
-    count, mean, _ = merge(count_a, mean_a, squares_a, count_b, mean_b, squares_b)
-    return count, mean, squares_a + squares_b
+def _traces_alone(within, between, num_classes):
+    first = (within.trace() / between.trace()).item()
+    return first, first / num_classes, first, first / (1 + first)
 
 
-def _mean_of_two(count_a, mean_a, squares_a, count_b, mean_b, squares_b):
-    count, _, squares = merge(count_a, mean_a, squares_a, count_b, mean_b, squares_b)
-    return count, (mean_a + mean_b) / 2, squares
+def _over_the_dimension(within, between, num_classes):
+    first, _, third, fourth = four_names(within, between, num_classes)
+    return first, first / len(within), third, fourth
 
 
-def _count_too_often(count_a, mean_a, squares_a, count_b, mean_b, squares_b):
-    count, mean, _ = merge(count_a, mean_a, squares_a, count_b, mean_b, squares_b)
-    return count, mean, squares_a + squares_b + count * (mean_a - mean_b).square().sum()
+def _total_is_between(within, between, num_classes):
+    first, second, third, _ = four_names(within, between, num_classes)
+    return first, second, third, third
 
 
-def _batches(generator):
-    for count_a, count_b, dim in ((10, 50, 5), (59, 1, 5), (1, 1, 2), (7, 12, 1)):
-        statistics = []
-        for count in (count_a + integer(generator, 0, 3), count_b):
-            squares = 0.0 if count == 1 else uniform(generator, 1, 9)
-            mean = 3 * normal(generator, dim)
-            statistics += [count, mean, torch.tensor(squares, dtype=torch.float64)]
-        yield tuple(statistics)
-        # Far from zero: squares of all coordinates would have no digits left.
-        yield count_a, mean + 1e7, statistics[2], count_b, mean + 1e7 + 1, statistics[5]
+def _share_between(within, between, num_classes):
+    first, second, third, fourth = four_names(within, between, num_classes)
+    return first, second, third, 1 - fourth
+
+
+def _upside_down(within, between, num_classes):
+    first = (between @ torch.linalg.pinv(within, hermitian=True)).trace().item()
+    third = (between.trace() / within.trace()).item()
+    return first, first / num_classes, third, third / (1 + third)
+
+
+def _covariances(generator):
+    for count, dim in ((3, 2), (integer(generator, 4, 7), 8), (2, 3)):
+        means = normal(generator, count, dim)
+        centred = means - means.mean(0)
+        noise = uniform(generator, 0.2, 3) * normal(generator, 5 * count, dim)
+        yield noise.T @ noise / len(noise), centred.T @ centred / count, count
 
 
 EXERCISES = (
@@ -264,77 +219,47 @@ EXERCISES = (
     ),
     Exercise(
         "2.2",
-        2,
-        weighted_between,
-        _uneven_clouds,
+        1,
+        uneven_lengths,
+        _lengths,
         (
             Mistake(
-                _uniform,
-                "That is Papyan's Σ_B: the mean of class means as centre, every class with weight "
-                "1/K. Here classes have different numbers of samples.",
+                _as_they_are,
+                "You take the lengths of the class means as they are. Move all features by one "
+                "vector and your number changes; subtract the global mean first.",
             ),
             Mistake(
-                _mean_of_means,
-                "The weights are right, the centre is not: it is the mean of all samples, "
-                "features.mean(0), not the mean of the class means.",
+                _over_k,
+                "Your standard deviation divides by K. torch's own .std() divides by K − 1, and so "
+                "does the number that the exercise asks for.",
             ),
             Mistake(
-                _counts_not_shares,
-                "You weight with the counts n_c. The shares n_c/N sum to one.",
+                _variance,
+                "You divide the variance by the mean. That has a unit: double all features and it "
+                "doubles. Take the standard deviation, .std().",
             ),
             Mistake(
-                _uniform_weights,
-                "The centre is right, the weights are not: a class counts as much as it has "
-                "samples, n_c/N, not 1/K.",
+                _at_their_size,
+                "Double all features and your number doubles, although the means are as even as "
+                "before. Divide by the mean length.",
+            ),
+            Mistake(
+                _of_coordinates,
+                "You take the standard deviation of all coordinates. First one length for each "
+                "class, .norm(dim=1); then the standard deviation of these K numbers.",
             ),
         ),
         (
-            "Two choices differ from Papyan's: the centre, and how much a class counts.",
-            "features.mean(0) is the centre; labels.bincount() / len(labels) are the weights.",
-            "(shares[:, None] * centred).T @ centred",
+            "Subtract the mean of the class means; then one length for each row.",
+            "centred.norm(dim=1) are the K lengths.",
+            "(lengths.std() / lengths.mean()).item()",
         ),
-        "With these two choices, and only with both, Σ_T = Σ_W + Σ_B: that is what lets "
-        "tr Σ_W / tr Σ_T be a share between 0 and 1.",
+        "It has no unit, so it can be compared between networks: 0 if all means are equally far "
+        "from their centre, whatever their angles are. That is nc2_equinorm of a report.",
     ),
     Exercise(
         "2.3",
-        3,
-        careful_variance,
-        _clouds_and_tight_ones,
-        (
-            Mistake(
-                _one_pass,
-                "Right where the spread is wide. A tight cloud far from zero has no digits left "
-                "after its large squares are subtracted. Subtract before you square, not after.",
-            ),
-            Mistake(
-                _one_pass_in_double,
-                "Right where the spread is wide, and in double precision for tighter clouds than "
-                "before. More digits only move the cliff. Subtract before you square, not after.",
-            ),
-            Mistake(
-                _one_mean_for_all,
-                "You measure around the mean of all samples: that is tr Σ_T. Each sample's own "
-                "class mean is what to subtract.",
-            ),
-            Mistake(
-                _per_coordinate,
-                "You average over coordinates too. A trace is a sum over them: "
-                ".square().sum(1).mean().",
-            ),
-        ),
-        (
-            "E‖h‖² − ‖μ‖² subtracts two large numbers to get a small one. Avoid that subtraction.",
-            "means[labels] is (N, d): each sample's own class mean.",
-            "(features - means[labels]).square().sum(1).mean().item()",
-        ),
-        "Subtracting two nearby numbers is exact or nearly so; what was lost was lost in squaring "
-        "large ones first. So centre first, and square what is left.",
-        agreement=_digits_left,
-    ),
-    Exercise(
-        "2.4",
-        4,
+        2,
         deceptive_classifier,
         _uneven_means,
         (
@@ -369,34 +294,41 @@ EXERCISES = (
         agreement=_deceives,
     ),
     Exercise(
-        "2.5",
-        5,
-        merge,
-        _batches,
+        "2.4",
+        3,
+        four_names,
+        _covariances,
         (
             Mistake(
-                _squares_only_add,
-                "Your squares are still measured around each batch's own mean. Around the common "
-                "mean they are larger, the more the further the two means are apart.",
+                _traces_alone,
+                "You divide traces in the first two as well. The trace of a product with a "
+                "pseudo-inverse is another number: (within @ torch.linalg.pinv(between)).trace().",
             ),
             Mistake(
-                _mean_of_two,
-                "Your mean is off for batches of different sizes. A sample weighs the same in "
-                "whichever batch it came.",
+                _over_the_dimension,
+                "You divide the second by the number of features. Zhu et al. divide by K, the "
+                "number of classes.",
             ),
             Mistake(
-                _count_too_often,
-                "What must be added to the squares is n_a n_b / (n_a + n_b) times the squared "
-                "distance of the means; you add n_a + n_b times.",
+                _total_is_between,
+                "The last one divides by the trace of Σ_T, which is that of Σ_W + Σ_B; you divide "
+                "by that of Σ_B.",
+            ),
+            Mistake(
+                _share_between,
+                "The last of yours is the share *between* classes. NC1 asks for what is within.",
+            ),
+            Mistake(
+                _upside_down,
+                "You have within and between the wrong way round: yours grow as classes collapse.",
             ),
         ),
         (
-            "Around the common mean, batch a's squares grow by n_a ‖μ_a − μ‖², and b's likewise.",
-            "μ_a − μ = n_b / (n_a + n_b) · (μ_a − μ_b). Insert it in both and add.",
-            "squares_a + squares_b + count_a * count_b / (count_a + count_b) * apart, with apart "
-            "the squared distance of the two means.",
+            "The first: torch.linalg.pinv, a product, a trace.",
+            "The last: both traces are at hand, and that of Σ_T is their sum.",
+            "spread / (spread + apart), with the two traces.",
         ),
-        "No sample is needed twice and nothing large is squared: this formula of Chan, Golub and "
-        "LeVeque is how streams and processes are merged.",
+        "Two families: the second follows from the first, the fourth from the third, by arithmetic "
+        "alone. From one family to the other there is no such way.",
     ),
 )

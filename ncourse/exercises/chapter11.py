@@ -115,25 +115,25 @@ def _modes(generator):
 
 
 # 11.4 ---------------------------------------------------------------------------------------------
-def final_share(strong, weak, items, layers, attributes=4):
+def final_share(strong, weak, items, attributes, layers):
     """Gram eigenvalues s^(2/L): r strong ones, n - 1 - r weak ones."""
     first, rest = attributes * strong ** (2 / layers), weak ** (2 / layers)
     return first / (first + (items - 1 - attributes) * rest)
 
 
-def _of_the_inputs(strong, weak, items, layers, attributes=4):
-    return final_share(strong, weak, items, 1, attributes)
+def _of_the_inputs(strong, weak, items, attributes, layers):
+    return final_share(strong, weak, items, attributes, 1)
 
 
-def _singular_values(strong, weak, items, layers, attributes=4):
-    return final_share(strong, weak, items, 2 * layers, attributes)
+def _singular_values(strong, weak, items, attributes, layers):
+    return final_share(strong, weak, items, attributes, 2 * layers)
 
 
-def _constant_too(strong, weak, items, layers, attributes=4):
-    return final_share(strong, weak, items + 1, layers, attributes)
+def _constant_too(strong, weak, items, attributes, layers):
+    return final_share(strong, weak, items + 1, attributes, layers)
 
 
-def _one_of_each(strong, weak, items, layers, attributes=4):
+def _one_of_each(strong, weak, items, attributes, layers):
     first, rest = strong ** (2 / layers), weak ** (2 / layers)
     return first / (first + rest)
 
@@ -142,8 +142,8 @@ def _spectra(generator):
     for layers in (2, 4, integer(generator, 5, 9)):
         weak = uniform(generator, 0.3, 1)
         strong = weak + uniform(generator, 0.5, 2)
-        yield strong, weak, integer(generator, 8, 40), layers
-        yield strong, weak, 16, layers, integer(generator, 2, 3)
+        yield strong, weak, integer(generator, 8, 40), 4, layers
+        yield strong, weak, 16, integer(generator, 1, 3), layers
 
 
 # 11.5 ---------------------------------------------------------------------------------------------
@@ -194,6 +194,7 @@ def _texts(generator):
         ((9, 2, 5, 3, 3, 6), 4, 3),
         ((4, 8, 2, 5, 2, 3), 7, 2),
         ((7, 1, 1, 4, 12, 4), 3, 4),
+        ((5, 3, 6, 2, 0), 3, 3),
     ):
         features, labels = clouds(generator, counts, dim)
         yield features, labels, 2 * normal(generator, len(counts), dim), least

@@ -5,7 +5,7 @@ and Donoho 2020 report tr(S_W S_B^+), Zhu et al. 2021 divide it by K, Tirer and 
 tr S_W / tr S_B, others tr S_W / tr S_T. The experiment measures one network with all of them, with
 equal and with unequal classes, and beside that the arithmetic: what float32 does to each formula.
 
-What is asserted about them is the course's own, measured or proved in chapter 2. In particular: if
+What is asserted about them is the course's own, measured or proved in chapters 2 and 12. So: if
 the means are a simplex ETF and phi is the share of tr S_W in their directions, then
 tr(S_W S_B^+) = (K-1) phi tr S_W / tr S_B, because all K-1 eigenvalues of S_B are tr S_B / (K-1).
 """
@@ -43,10 +43,13 @@ __all__ = [
     "DIALS",
     "Dialled",
     "claims",
+    "conventions",
+    "definitions",
     "dial",
     "duality",
     "equal_classes",
     "experiment",
+    "half_precision",
     "known",
     "tail",
     "train",
@@ -60,7 +63,7 @@ DEFINITIONS = ("pinv_trace", "pinv_trace_per_class", "trace_ratio", "trace_fract
 
 PAPYAN = "Papyan, Han, Donoho 2020, the four definitions; this course, the data"
 NC1 = "Papyan, Han, Donoho 2020; Zhu et al. 2021; Tirer and Bruna 2022, definitions; measured here"
-COURSE = "This course, proved in chapter 2"
+COURSE = "This course, proved in chapter 12"
 MADE = "vectors made for the purpose; no data set"
 MEASURED = "This course, measured"
 EPOCHS = 30
@@ -447,6 +450,48 @@ def inverses(*, seed: int, draws: int = 20) -> Table:
     return Table.of(rows)
 
 
+def half_precision(*, seed: int) -> Table:
+    """What covariances multiplied under float16 autocast make of NC1, for ten clouds.
+
+    Autocast multiplies matrices in float16, whose smallest positive number is 6e-8; the squares of
+    a small spread are smaller.
+
+    Returns:
+        Columns spread (that of class means is 1), truth (in float64), float32, autocast, measure
+        (under autocast), and greatest, the largest of four NC1s under autocast: tr(S_W S_B^+), that
+        over K, tr S_W / tr S_B and tr S_W / (tr S_W + tr S_B).
+    """
+    rows = []
+    for spread in (1e-1, 1e-2, 1e-3, 1e-4):
+        features, labels = _clouds(torch.ones(10), spread, offset=0.0, seed=seed)
+        centred, exact = _centred(features, labels)
+        apart = exact - exact.mean(0)
+        within, between = _covariances(features, labels)
+        with torch.autocast("cpu", dtype=torch.float16):
+            half, half_between = (matrix.float() for matrix in _covariances(features, labels))
+            measured = measure(features, labels, None).trace_ratio
+        inverse = (half @ torch.linalg.pinv(half_between)).trace().item()
+        ratio = (half.trace() / half_between.trace()).item()
+        rows.append(
+            {
+                "spread": spread,
+                "truth": (centred.square().sum(1).mean() / apart.square().sum(1).mean()).item(),
+                "float32": (within.trace() / between.trace()).item(),
+                "autocast": ratio,
+                "measure": measured,
+                "greatest": max(abs(inverse), abs(inverse) / 10, ratio, ratio / (1 + ratio)),
+            }
+        )
+    return Table.of(rows)
+
+
+def _covariances(features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """S_W and S_B as chapter 2 writes them, in the precision that is set."""
+    means = torch.stack([features[labels == k].mean(0) for k in range(10)])
+    centred, apart = features - means[labels], means - means.mean(0)
+    return centred.T @ centred / len(labels), apart.T @ apart / len(means)
+
+
 def _clouds(norms: Tensor, spread: float, *, offset: float, seed: int) -> tuple[Tensor, Tensor]:
     """Ten classes of 100 samples in 64 dimensions, drawn in float64 and rounded to float32."""
     generator = torch.Generator().manual_seed(seed)
@@ -518,7 +563,7 @@ def experiment(dataset: Dataset, asked: Asked) -> dict[str, Table]:
 
     Returns:
         An `Outcome` with the tables "dials", "networks", "imbalance", "layers", "stretched",
-        "simplex factor", "spreads", "inverses", "duality", "stream".
+        "simplex factor", "spreads", "inverses", "half precision", "duality", "stream".
     """
     seed = asked.seed
     equal = equal_classes(dataset, seed=seed)
@@ -534,6 +579,7 @@ def experiment(dataset: Dataset, asked: Asked) -> dict[str, Table]:
         "simplex factor": simplex_factor(final, seed=seed),
         "spreads": spreads(seed=seed),
         "inverses": inverses(seed=seed),
+        "half precision": half_precision(seed=seed),
         "duality": duality(seed=seed),
         "stream": stream(final, num_classes=count),
     }
@@ -546,25 +592,16 @@ def equal_classes(dataset: Dataset, *, seed: int) -> Dataset:
 
 def claims(tables: Mapping[str, Table]) -> tuple[Claim, ...]:
     """What the tables of `experiment` assert; a pure function, so that false runs can be tried."""
+    return (*definitions(tables), *conventions(tables))
+
+
+def definitions(tables: Mapping[str, Table]) -> tuple[Claim, ...]:
+    """The claims about the four numbers and their names, which are chapter 2's."""
     own, others, left_behind = _dial_errors(tables["dials"])
-    networks = tables["networks"]
-    equal, thin = networks.where(network="d = 256"), networks.where(network="thinned")
-    early, narrow = networks.where(network="d = 256, epoch 5"), networks.where(network="d = 32")
+    equal = tables["networks"].where(network="d = 256")
     nc1 = sorted(equal["nc1"])
     step = min(b / a for a, b in pairwise(nc1))
-    order = {key: over(narrow[key][0], equal[key][0]) for key in (*DEFINITIONS, "vci")}
-    widest = max(_range(equal[key]) for key in DEFINITIONS)
-    split = {row["convention"]: row["split"] for row in thin.rows()}
-    stretched = {row["measure"]: row for row in tables["stretched"].rows()}
-    vci = stretched["vci"]
-    stretch = {name: abs(over(row["after"], row["before"]) - 1) for name, row in stretched.items()}
-    factor = {row["means"]: row["factor"] for row in tables["simplex factor"].rows()}
-    float32 = {row["spread"]: row for row in tables["spreads"].rows()}
-    far, near = (tables["inverses"].where(span=span) for span in (1000.0, 10.0))
-    default = max(abs(value - 1) for value in near["default"])
-    measured = max(abs(value - 1) for value in (*far["measure"], *near["measure"]))
     zero = tables["duality"]
-    streamed = tables["stream"]
     return (
         Claim.of(
             "Each dial moves its own of NC1 to NC4 to the value worked out by hand, within {0:e}, "
@@ -595,6 +632,44 @@ def claims(tables: Mapping[str, Table]) -> tuple[Claim, ...]:
             },
             also={"step": at_least(1.1, step)},
         ),
+        Claim.of(
+            "W = pinv(M)ᵀ has structure error at most {0:e} and spans the space of the means "
+            "(within {3:e} degrees) however uneven they are, while NC3 rises above {1}; at a "
+            "simplex NC3 is 0 as well",
+            {
+                "largest structure error": at_most(1e-12, max(zero["nc3_structure"])),
+                "NC3, most uneven": above(0.1, zero["nc3"][-1]),
+            },
+            "Zhu et al. 2021 (the structure error); this course, the classifier",
+            {"NC3 at a simplex": at_most(1e-12, zero["nc3"][0])},
+            also={"largest angle": at_most(1e-6, max(zero["angle"]))},
+            data=MADE,
+            fixed_data=True,
+        ),
+    )
+
+
+def conventions(tables: Mapping[str, Table]) -> tuple[Claim, ...]:
+    """The claims about conventions and rounding, which are chapter 12's."""
+    networks = tables["networks"]
+    equal, thin = networks.where(network="d = 256"), networks.where(network="thinned")
+    early, narrow = networks.where(network="d = 256, epoch 5"), networks.where(network="d = 32")
+    order = {key: over(narrow[key][0], equal[key][0]) for key in (*DEFINITIONS, "vci")}
+    widest = max(_range(equal[key]) for key in DEFINITIONS)
+    split = {row["convention"]: row["split"] for row in thin.rows()}
+    stretched = {row["measure"]: row for row in tables["stretched"].rows()}
+    vci = stretched["vci"]
+    stretch = {name: abs(over(row["after"], row["before"]) - 1) for name, row in stretched.items()}
+    factor = {row["means"]: row["factor"] for row in tables["simplex factor"].rows()}
+    float32 = {row["spread"]: row for row in tables["spreads"].rows()}
+    far, near = (tables["inverses"].where(span=span) for span in (1000.0, 10.0))
+    default = max(abs(value - 1) for value in near["default"])
+    measured = max(abs(value - 1) for value in (*far["measure"], *near["measure"]))
+    halved = tables["half precision"]
+    half = {row["spread"]: row for row in halved.rows()}
+    off = {key: _greatest_error(halved[key], halved["truth"]) for key in ("float32", "measure")}
+    streamed = tables["stream"]
+    return (
         Claim.of(
             "With unequal classes one and the same formula differs too: from the features of that "
             "network, thinned to a 20:1 tail, the conventions make tr(Σ_W Σ_B⁺) differ at least "
@@ -681,16 +756,18 @@ def claims(tables: Mapping[str, Table]) -> tuple[Claim, ...]:
             fixed_data=True,
         ),
         Claim.of(
-            "W = pinv(M)ᵀ has structure error at most {0:e} and spans the space of the means "
-            "(within {3:e} degrees) however uneven they are, while NC3 rises above {1}; at a "
-            "simplex NC3 is 0 as well",
+            "Under float16 autocast all four NC1s of clouds with a spread of 1e-4 are exactly 0, "
+            "because Σ_W is; without it tr Σ_W / tr Σ_B is within {1:%} of the truth, with "
+            "it too at a spread of 0.01, and `measure` is within {3:e} under autocast",
+            {"greatest of four at 1e-4": at_most(0, half[1e-4]["greatest"])},
+            MEASURED,
             {
-                "largest structure error": at_most(1e-12, max(zero["nc3_structure"])),
-                "NC3, most uneven": above(0.1, zero["nc3"][-1]),
+                "float32, error": below(0.01, off["float32"]),
+                "autocast at 0.01, error": below(
+                    0.01, abs(over(half[0.01]["autocast"], half[0.01]["truth"]) - 1)
+                ),
+                "measure, error": at_most(1e-6, off["measure"]),
             },
-            "Zhu et al. 2021 (the structure error); this course, the classifier",
-            {"NC3 at a simplex": at_most(1e-12, zero["nc3"][0])},
-            also={"largest angle": at_most(1e-6, max(zero["angle"]))},
             data=MADE,
             fixed_data=True,
         ),

@@ -13,6 +13,7 @@ BOOK = load(Path(__file__).parents[2] / "book.toml")
 GUESSES = {
     "Three dots.",
     "−1/9, all pairs the same.",
+    "Nothing, whichever three they were.",
     "Nobody, and from one number you cannot get the others without the features.",
     "The images of one digit keep moving closer together.",
     "At four points whose lengths and angles you can compute on paper before the start.",

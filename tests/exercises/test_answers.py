@@ -15,7 +15,7 @@ from ncourse.course.manifest import load, without_colab_lines
 from ncourse.course.notebooks import cells as cells_of
 from ncourse.exercises.answers import find_answers, judge
 
-NAMES = {"2.1": "self_duality", "2.2": "weighted_between"}
+NAMES = {"2.1": "self_duality", "12.1": "weighted_between"}
 BODY = """
     centred = class_means - class_means.mean(0)
     return (weight / weight.norm() - centred / centred.norm()).square().sum().item()

@@ -44,7 +44,7 @@ def test_texts_and_stubs(entry: Marked) -> None:
 def test_there_are_twenty_and_one_at_least_for_each_chapter() -> None:
     count = Counter(int(entry.name.partition(".")[0]) for entry in MARKED)
     assert sum(count.values()) >= 20
-    assert set(count) == set(range(1, 11))
+    assert set(count) == {chapter.number for chapter in manifest.load().chapters} - {0}
     assert len({entry.function for entry in MARKED}) == len(MARKED)
 
 

@@ -53,16 +53,7 @@ THE_SAME: dict[str, dict[str, str]] = {
         r"value: negative$": "any such vectors are right",
         r"value: rows in another order$": "any such vectors are right",
     },
-    "2.2": {
-        r"\.to\(features\)": DTYPE,
-        r"features: labels$": DTYPE,
-        r"labels: features$": "as many rows",
-    },
     "2.3": {
-        r"1: \+1$": "a class without samples has a mean that nobody uses",
-        r"labels: features$": "features are larger than labels: means that nobody uses",
-    },
-    "2.4": {
         r"class_means\.mean\(0\)": "W Mᵀ is the centring for the means as they are, too",
         r"value: (1 % more|0\.1 % less)$": "any positive multiple is right",
     },
@@ -117,6 +108,15 @@ THE_SAME: dict[str, dict[str, str]] = {
     "9.5": {r"accuracy\[j:\]: whole$": "above the diagonal there are zeros"},
     "10.3": {r"\.double\(\): not called$": "torch adds truth values to floats as 0 and 1"},
     "10.4": {r"penalty == '\w+': [LG]tE$": "the three words in alphabetical order"},
+    "12.1": {
+        r"\.to\(features\)": DTYPE,
+        r"features: labels$": DTYPE,
+        r"labels: features$": "as many rows",
+    },
+    "12.2": {
+        r"1: \+1$": "a class without samples has a mean that nobody uses",
+        r"labels: features$": "features are larger than labels: means that nobody uses",
+    },
 }
 
 

@@ -239,47 +239,18 @@ def in_place_with_numpy(weight, class_means):
 
 
 @answers("2.2")
-def total_minus_within(features, labels):
-    residual = features.clone()
-    for k in labels.unique():
-        residual[labels == k] -= features[labels == k].mean(0)
-    within = residual.T @ residual / len(features)
-    return torch.cov(features.T, correction=0) - within
-
-
-@answers("2.2")
-def every_sample_by_its_mean(features, labels):
-    onehot = functional.one_hot(labels).double()
-    means = onehot.T @ features / onehot.sum(0)[:, None]
-    each = means[labels] - features.mean(0)
-    return torch.einsum("ni,nj->ij", each, each) / len(each)
+def by_hand(class_means):
+    centred = class_means.numpy() - class_means.numpy().mean(0)
+    lengths = np.sqrt((centred**2).sum(1))
+    return lengths.std(ddof=1) / lengths.mean()
 
 
 @answers("2.3")
-def class_by_class(features, labels):
-    total = 0.0
-    for k in range(int(labels.max()) + 1):
-        total += (features[labels == k] - features[labels == k].mean(0)).pow(2).sum()
-    return total / len(labels)
-
-
-@answers("2.3")
-def one_pass_after_a_shift(features, labels):
-    shifted = features.double()
-    total = 0.0
-    for k in labels.unique():
-        own = shifted[labels == k]
-        own = own - own[0]
-        total += (own.square().sum() - len(own) * own.mean(0).square().sum()).item()
-    return total / len(labels)
-
-
-@answers("2.4")
 def any_positive_multiple(class_means):
     return 3 * torch.linalg.pinv(class_means.T - class_means.T.mean(1, keepdim=True))
 
 
-@answers("2.4")
+@answers("2.3")
 def by_least_squares(class_means):
     count = len(class_means)
     centred = class_means - class_means.mean(0)
@@ -287,13 +258,14 @@ def by_least_squares(class_means):
     return np.linalg.lstsq(centred.numpy(), target.numpy(), rcond=None)[0].T
 
 
-@answers("2.5")
-def by_distances_to_the_new_mean(count_a, mean_a, squares_a, count_b, mean_b, squares_b):
-    count = count_a + count_b
-    mean = mean_a + (mean_b - mean_a) * (count_b / count)
-    squares = squares_a + squares_b
-    squares += count_a * ((mean_a - mean) ** 2).sum() + count_b * ((mean_b - mean) ** 2).sum()
-    return [count, mean, squares]
+@answers("2.4")
+def with_solve(within, between, num_classes):
+    values, axes = torch.linalg.eigh(between)
+    kept = values > 1e-9 * values.max()
+    along = torch.einsum("id,ij,jd->d", axes, within, axes)[kept]
+    first = (along / values[kept]).sum()
+    ratio = torch.trace(within) / torch.trace(between)
+    return [first, first / num_classes, ratio, 1 - 1 / (1 + ratio)]
 
 
 # --- chapter 3 ------------------------------------------------------------------------------------
@@ -684,3 +656,125 @@ def with_a_quotient(error, imbalance, largest, least, below, num_samples, num_cl
         return float("inf")
     spread = (largest * error / least) ** 2 + largest**2 * imbalance * below * below
     return spread / (room - error) ** 2
+
+
+# --- chapter 11 -----------------------------------------------------------------------------------
+
+
+@answers("11.1")
+def by_places(counts):
+    total, loss = 0.0, 0.0
+    for row in counts.tolist():
+        for count in row:
+            if count:
+                loss -= count * math.log(count / sum(row))
+                total += count
+    return loss / total
+
+
+@answers("11.2")
+def in_closed_form(num_words, size):
+    return num_words * (size - 1) / (num_words - size)
+
+
+@answers("11.3")
+def by_bisection(singular_value, start):
+    low, high = -100.0, 1000.0
+    for _ in range(200):
+        time = (low + high) / 2
+        odds = (1 / (singular_value * start) - 1) * math.exp(-2 * singular_value * time)
+        low, high = (time, high) if odds > 1 else (low, time)
+    return low
+
+
+@answers("11.4")
+def from_a_spectrum(strong, weak, items, attributes, layers):
+    values = torch.tensor([strong] * attributes + [weak] * (items - 1 - attributes))
+    eigenvalues = values.double() ** (2 / layers)
+    return (eigenvalues[:attributes].sum() / eigenvalues.sum()).item()
+
+
+@answers("11.5")
+def word_by_word(features, labels, weight, min_samples):
+    means, rows = [], []
+    for word, row in enumerate(weight):
+        own = features[labels == word]
+        if len(own) >= min_samples:
+            means.append(own.mean(0))
+            rows.append(row)
+    centre = sum(means) / len(means)
+    cosines = [
+        float((mean - centre) @ row / (mean - centre).norm() / row.norm())
+        for mean, row in zip(means, rows, strict=True)
+    ]
+    return torch.tensor(cosines, dtype=torch.float64).std().item()
+
+
+# --- chapter 12 -----------------------------------------------------------------------------------
+
+
+@answers("12.1")
+def total_minus_within(features, labels):
+    residual = features.clone()
+    for k in labels.unique():
+        residual[labels == k] -= features[labels == k].mean(0)
+    within = residual.T @ residual / len(features)
+    return torch.cov(features.T, correction=0) - within
+
+
+@answers("12.1")
+def every_sample_by_its_mean(features, labels):
+    onehot = functional.one_hot(labels).double()
+    means = onehot.T @ features / onehot.sum(0)[:, None]
+    each = means[labels] - features.mean(0)
+    return torch.einsum("ni,nj->ij", each, each) / len(each)
+
+
+@answers("12.2")
+def class_by_class(features, labels):
+    total = 0.0
+    for k in range(int(labels.max()) + 1):
+        total += (features[labels == k] - features[labels == k].mean(0)).pow(2).sum()
+    return total / len(labels)
+
+
+@answers("12.2")
+def one_pass_after_a_shift(features, labels):
+    shifted = features.double()
+    total = 0.0
+    for k in labels.unique():
+        own = shifted[labels == k]
+        own = own - own[0]
+        total += (own.square().sum() - len(own) * own.mean(0).square().sum()).item()
+    return total / len(labels)
+
+
+@answers("12.3")
+def by_distances_to_the_new_mean(count_a, mean_a, squares_a, count_b, mean_b, squares_b):
+    count = count_a + count_b
+    mean = mean_a + (mean_b - mean_a) * (count_b / count)
+    squares = squares_a + squares_b
+    squares += count_a * ((mean_a - mean) ** 2).sum() + count_b * ((mean_b - mean) ** 2).sum()
+    return [count, mean, squares]
+
+
+@answers("12.4")
+def with_a_hook(model, inputs):
+    kept, modes = [], {module: module.training for module in model.modules()}
+    hook = model[-1].register_forward_hook(lambda layer, given, out: kept.append(given[0].detach()))
+    with torch.inference_mode():
+        model.eval()(inputs)
+    hook.remove()
+    for module, mode in modes.items():
+        module.training = mode
+    return kept[0]
+
+
+@answers("12.4")
+def layer_by_layer(model, inputs):
+    came = model.training
+    model.eval()
+    for layer in list(model)[:-1]:
+        inputs = layer(inputs)
+    model.train(came)
+    return inputs.detach().numpy()
