@@ -198,6 +198,10 @@ def _texts(generator):
     ):
         features, labels = clouds(generator, counts, dim)
         yield features, labels, 2 * normal(generator, len(counts), dim), least
+    # Two words, both rows along one of them: as uneven as it gets.
+    features, labels = clouds(generator, (4, 5), 3)
+    along = features[labels == 0].mean(0) - features[labels == 1].mean(0)
+    yield features, labels, torch.stack([along, 2 * along]), 2
 
 
 EXERCISES = (
