@@ -20,8 +20,8 @@ from ncourse.metrics.capture import find_classifier, main_output
 __all__ = [
     "CNN",
     "MLP",
+    "CausalTransformer",
     "Classifier",
-    "Decoder",
     "found_classifier",
     "hidden_layers",
     "normalise",
@@ -176,7 +176,7 @@ class CNN(Classifier):
             super().__init__(nn.Sequential(*layers), nn.Linear(channels, num_classes))
 
 
-class Decoder(nn.Module):
+class CausalTransformer(nn.Module):
     """A small Transformer as practice builds it: pre-LN, causal, learned embedding and positions.
 
     Its blocks are PyTorch's `TransformerEncoderLayer(norm_first=True)`: heads with queries, keys,

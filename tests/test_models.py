@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from ncourse.models import CNN, MLP, Classifier, Decoder, hidden_layers, resnet18, seeded
+from ncourse.models import CNN, MLP, CausalTransformer, Classifier, hidden_layers, resnet18, seeded
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_hidden_layers_end_at_the_features():
 
 
 def test_a_decoder_gives_logits_at_each_place_that_know_nothing_later():
-    network = Decoder(tokens=6, num_classes=9, vocabulary=9, depth=2, dim=8, seed=0)
+    network = CausalTransformer(tokens=6, num_classes=9, vocabulary=9, depth=2, dim=8, seed=0)
     words = torch.arange(12).reshape(2, 6) % 9
     logits = network(words)
     assert logits.shape == (2, 6, 9)
@@ -99,7 +99,9 @@ def test_a_decoder_gives_logits_at_each_place_that_know_nothing_later():
 
 
 def test_tied_means_one_parameter_for_both():
-    network = Decoder(tokens=3, num_classes=5, vocabulary=5, depth=1, dim=8, seed=0, tied=True)
+    network = CausalTransformer(
+        tokens=3, num_classes=5, vocabulary=5, depth=1, dim=8, seed=0, tied=True
+    )
     assert network.classifier.weight is network.embedding.weight
     assert len([p for p in network.parameters() if p.shape == (5, 8)]) == 1
 
@@ -115,4 +117,4 @@ def test_tied_means_one_parameter_for_both():
 )
 def test_a_decoder_that_cannot_be_built_says_why(given, said):
     with pytest.raises(ValueError, match=said):
-        Decoder(tokens=3, num_classes=5, depth=1, seed=0, **given)
+        CausalTransformer(tokens=3, num_classes=5, depth=1, seed=0, **given)

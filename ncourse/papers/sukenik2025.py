@@ -717,8 +717,8 @@ def _simplex(num_classes: int, dim: int) -> Tensor:
 # --- a Transformer as it is built in practice -----------------------------------------------------
 
 
-class Decoder(models.Decoder):
-    """A small Transformer as practice builds it (`ncourse.models.Decoder`), for a problem's inputs.
+class Decoder(models.CausalTransformer):
+    """`ncourse.models.CausalTransformer` for the inputs of a problem.
 
     Args:
         problem: whose inputs it reads: whole numbers `(N, tokens)`, or `(N, tokens, width)`.

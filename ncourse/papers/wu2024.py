@@ -30,7 +30,7 @@ from ncourse.claims import Claim, DataCard, Outcome
 from ncourse.comparisons import above, at_least, at_most, below, every, over, proved
 from ncourse.data import OTHER, Dataset, Grammar, grammar, python_docs
 from ncourse.metrics import by_class, hyperspherical_uniformity, measure
-from ncourse.models import Decoder
+from ncourse.models import CausalTransformer
 from ncourse.papers import Asked, declared
 from ncourse.simplex import cosine_matrix, off_diagonal
 from ncourse.tables import Table
@@ -138,7 +138,7 @@ def train_on_grammar(
     steps: int = GRAMMAR_STEPS,
     learning_rate: float = 1e-2,
     progress: bool = True,
-) -> tuple[Decoder, Table]:
+) -> tuple[CausalTransformer, Table]:
     """A Transformer on sentences that it sees once each; its last LayerNorm is on the sphere.
 
     Adam, cosine schedule, lambda/2 times all squared parameters.
@@ -159,7 +159,7 @@ def train_on_grammar(
         weight decay), nc1_kind and nc1_word: the trace ratio by kind of state and by next word.
     """
     size = len(language.words)
-    network = Decoder(
+    network = CausalTransformer(
         tokens=LENGTH, num_classes=size, vocabulary=size, depth=depth, dim=dim, seed=seed
     )
     texts, _ = language.draw(BATCH * steps, LENGTH + 1, seed=1000 + seed)
@@ -202,7 +202,7 @@ def _dealt(words: Tensor, generator: torch.Generator) -> Tensor:
 
 @torch.no_grad()
 def read(
-    network: Decoder, texts: Int[Tensor, "texts words"]
+    network: CausalTransformer, texts: Int[Tensor, "texts words"]
 ) -> tuple[Float[Tensor, "places dim"], Int[Tensor, " places"], float]:
     """Features of all places but the last of each text, what comes next, the mean cross-entropy."""
     features, labels = network.states(texts[:, :-1]).flatten(0, 1), texts[:, 1:].flatten()
@@ -269,7 +269,7 @@ TEXT_STEPS = {"laptop": (0, 100, 400), "workstation": (0, 100, 300, 600)}
 
 def train_on_text(
     dataset: Dataset, setting: Setting, *, seed: int, steps: Sequence[int], progress: bool = True
-) -> tuple[Decoder, Table]:
+) -> tuple[CausalTransformer, Table]:
     """A Transformer of practice on a text, the labels of a data set in their order.
 
     AdamW at 3e-3, cosine schedule to a tenth, 32 random windows of 32 words a step.
@@ -294,7 +294,7 @@ def train_on_text(
     text, test = dataset.labels, dataset.test_labels
     if setting.shuffled:
         text, test = (_dealt(words, generator) for words in (text, test))
-    network = Decoder(
+    network = CausalTransformer(
         tokens=CONTEXT, num_classes=size, vocabulary=size, depth=setting.depth, dim=setting.dim,
         tied=setting.tied, trainable_scale=True, seed=seed,
     )  # fmt: skip
@@ -326,7 +326,7 @@ def _windows(text: Tensor) -> Tensor:
     return text[CONTEXT * torch.arange(count)[:, None] + torch.arange(CONTEXT + 1)]
 
 
-def _measured(network: Decoder, texts: Tensor, words: Sequence[str]) -> dict[str, float]:
+def _measured(network: CausalTransformer, texts: Tensor, words: Sequence[str]) -> dict[str, float]:
     features, labels, loss = read(network, texts)
     weight = network.classifier.weight.detach()
     if words[-1] == OTHER:  # many words under one name

@@ -28,7 +28,7 @@ from tqdm.auto import tqdm
 from ncourse.claims import Claim
 from ncourse.comparisons import above, at_least, at_most, below, equal, over
 from ncourse.data import Dataset
-from ncourse.models import MLP, Decoder
+from ncourse.models import MLP, CausalTransformer
 from ncourse.papers import Asked, declared
 from ncourse.simplex import cosine_matrix, off_diagonal
 from ncourse.tables import Table
@@ -415,7 +415,7 @@ def train_decoder(
     Returns:
         Step -> features `(n, d)` and accuracy, before that step.
     """
-    network = Decoder(
+    network = CausalTransformer(
         tokens=tokens.shape[1], num_classes=len(tokens), vocabulary=int(tokens.max()) + 1,
         depth=depth, dim=dim, seed=seed,
     )  # fmt: skip
