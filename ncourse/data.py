@@ -1,4 +1,5 @@
-"""Data sets as in-memory tensors: Gaussian mixtures, digits, (Fashion-)MNIST, CIFAR, your images.
+"""Data sets as in-memory tensors: Gaussian mixtures, digits, (Fashion-)MNIST, CIFAR, your images,
+and text: a grammar whose probabilities are known, and the documentation that comes with Python.
 
 Every function returns one frozen `Dataset`. Images are `(N, channels, height, width)` floats, the
 pixels divided by their largest possible value and the mean training image subtracted.
@@ -6,7 +7,9 @@ pixels divided by their largest possible value and the mean training image subtr
 
 import gzip
 import hashlib
+import re
 import struct
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -22,14 +25,17 @@ from ncourse.claims import DataCard
 
 __all__ = [
     "Dataset",
+    "Grammar",
     "cifar10",
     "cifar100",
     "digits",
     "fashion_mnist",
     "gaussian_mixture",
+    "grammar",
     "image_folder",
     "in_memory",
     "mnist",
+    "python_docs",
 ]
 
 DEBIAN_FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
@@ -516,3 +522,171 @@ def _read_idx(path: Path, kind: str, *, num_axes: int) -> np.ndarray:
         )
     _check_md5(path, content, PUBLISHED[kind][path.name.removesuffix(".gz")])
     return values.reshape(shape).copy()
+
+
+@dataclass(frozen=True, eq=False)
+class Grammar:
+    """A language made by a finite automaton: what comes next depends on its state alone, exactly.
+
+    A word takes a state to exactly one other, so the words so far, from the start, say the state.
+
+    Attributes:
+        words: K of them.
+        states: S of them; the first is that before a sentence.
+        shares: `(S, K)`, the probability of each next word in each state.
+        following: `(S, K)`, the state after it, -1 where it cannot come.
+    """
+
+    words: tuple[str, ...]
+    states: tuple[str, ...]
+    shares: Float[Tensor, "states words"]
+    following: Int[Tensor, "states words"]
+
+    @cached_property
+    def joint(self) -> Float[Tensor, "states words"]:
+        """How often a state and a next word come together, in the long run; sums to 1."""
+        size = len(self.states)
+        moves = torch.zeros(size, size, dtype=torch.float64)
+        possible = self.shares > 0
+        rows = possible.nonzero()[:, 0]
+        moves.index_put_((rows, self.following[possible]), self.shares[possible], accumulate=True)
+        # Visits v solve v = v M with sum 1.
+        system = torch.cat([moves.T - torch.eye(size), torch.ones(1, size)]).double()
+        target = torch.zeros(size + 1, dtype=torch.float64)
+        target[-1] = 1
+        visits = torch.linalg.lstsq(system, target[:, None], driver="gelsd").solution
+        return visits * self.shares
+
+    @property
+    def entropy(self) -> float:
+        """The least mean cross-entropy of any prediction of the next word, in nats."""
+        return -float(torch.special.xlogy(self.joint, self.shares).sum())
+
+    def draw(
+        self, sequences: int, length: int, *, seed: int
+    ) -> tuple[Int[Tensor, "sequences length"], Int[Tensor, "sequences length"]]:
+        """Texts, and the state after each word; each begins with a full stop, so before a sentence.
+
+        Args:
+            sequences: how many texts.
+            length: words in each.
+            seed: of what is drawn.
+        """
+        generator = torch.Generator().manual_seed(seed)
+        word = torch.full((sequences,), self.words.index("."))
+        state = torch.zeros(sequences, dtype=torch.long)
+        texts, states = [word], [state]
+        for _ in range(length - 1):
+            word = self.shares[state].multinomial(1, generator=generator).squeeze(1)
+            state = self.following[state, word]
+            texts.append(word)
+            states.append(state)
+        return torch.stack(texts, 1), torch.stack(states, 1)
+
+
+def grammar() -> Grammar:
+    """Sentences of 40 words: subject, verb and perhaps an object, in 19 states.
+
+    Nouns and verbs are singular or plural, and of living things or not; a verb agrees with its
+    subject in both, and "a" asks for a singular, "some" for a plural. Within a kind the words are
+    as frequent as 1, 1/2, 1/3, 1/4.
+
+    >>> language = grammar()
+    >>> len(language.words), len(language.states), round(language.entropy, 3)
+    (40, 19, 1.547)
+    """
+    nouns = {
+        ("living", "one"): ("dog", "cat", "child", "bird"),
+        ("living", "many"): ("dogs", "cats", "children", "birds"),
+        ("thing", "one"): ("stone", "cup", "lamp", "boat"),
+        ("thing", "many"): ("stones", "cups", "lamps", "boats"),
+    }
+    verbs = {
+        ("living", "one"): ("sees", "hears", "likes", "finds"),
+        ("living", "many"): ("see", "hear", "like", "find"),
+        ("thing", "one"): ("hits", "covers", "breaks", "holds"),
+        ("thing", "many"): ("hit", "cover", "break", "hold"),
+    }
+    adjectives = ("old", "small", "red", "wet")
+    articles = {"the": (0.5, ("one", "many")), "a": (0.3, ("one",)), "some": (0.2, ("many",))}
+    rules: dict[str, dict[str, tuple[float, str]]] = {
+        "start": {word: (share, f"subject {word}") for word, (share, _) in articles.items()}
+    }
+
+    def choice(words: Sequence[str], share: float, state: str) -> dict[str, tuple[float, str]]:
+        total = sum(1 / rank for rank in range(1, len(words) + 1))
+        return {word: (share / rank / total, state) for rank, word in enumerate(words, 1)}
+
+    for role in ("subject", "object"):
+        for article, (_, numbers) in articles.items():
+            kinds = [kind for kind in nouns if kind[1] in numbers]
+
+            def noun(left: float, kinds=kinds, role=role) -> dict[str, tuple[float, str]]:
+                after = "verb {} {}" if role == "subject" else "end"
+                found: dict[str, tuple[float, str]] = {}
+                for kind in kinds:
+                    found |= choice(nouns[kind], left / len(kinds), after.format(*kind))
+                return found
+
+            described = f"{role} {article} adjective"
+            rules[f"{role} {article}"] = choice(adjectives, 0.3, described) | noun(0.7)
+            rules[described] = noun(1.0)
+    for kind, same in verbs.items():
+        rules["verb {} {}".format(*kind)] = choice(same, 1.0, "after verb")
+    rules["after verb"] = {".": (0.4, "start")} | {
+        word: (0.6 * share, f"object {word}") for word, (share, _) in articles.items()
+    }
+    rules["end"] = {".": (1.0, "start")}
+    states = tuple(rules)
+    words = tuple(dict.fromkeys(word for rule in rules.values() for word in rule))
+    shares = torch.zeros(len(states), len(words), dtype=torch.float64)
+    following = torch.full((len(states), len(words)), -1)
+    for row, rule in enumerate(rules.values()):
+        for word, (share, state) in rule.items():
+            shares[row, words.index(word)] = share
+            following[row, words.index(word)] = states.index(state)
+    return Grammar(words, states, shares, following)
+
+
+OTHER = "<other>"
+"""The word that stands for all rare ones."""
+
+
+def python_docs(*, vocabulary: int = 300) -> Dataset:
+    """English without a download: the help texts that come with Python, about 120,000 words.
+
+    A sample is a place in the text, in order: its input `(1,)` is the number of a word, its label
+    that of the next. Words are runs of letters, in lower case, or single other marks, a repeated
+    mark once. Every tenth text is for testing. The texts differ from one Python to the next.
+
+    Args:
+        vocabulary: K, words that are told apart: the most frequent ones, and one that stands for
+            all others, the last.
+
+    Raises:
+        ValueError: for fewer than 2, or more words than there are.
+        ModuleNotFoundError: if this Python comes without them.
+    """
+    from pydoc_data.topics import topics
+
+    def words(texts: Iterable[str]) -> list[str]:
+        return [
+            match[0] if match[0].isalpha() else match[0][0]
+            for match in re.finditer(r"[a-z]+|([^\sa-z])\1*", "\n".join(texts).lower())
+        ]
+
+    ordered = [topics[name] for name in sorted(topics)]
+    test = words(ordered[::10])
+    train = words(text for place, text in enumerate(ordered) if place % 10)
+    counts = Counter(train)
+    if not 2 <= vocabulary <= len(counts) + 1:
+        raise ValueError(f"vocabulary is {vocabulary}; expected 2 to {len(counts) + 1}")
+    # Equally frequent ones in the order of the alphabet.
+    ranked = sorted(counts, key=lambda word: (-counts[word], word))[: vocabulary - 1]
+    numbers = {word: number for number, word in enumerate([*ranked, OTHER])}
+
+    def pairs(text: Sequence[str]) -> tuple[Tensor, Tensor]:
+        tokens = torch.tensor([numbers.get(word, vocabulary - 1) for word in text])
+        return tokens[:-1, None].float(), tokens[1:]
+
+    return Dataset("Python's documentation", *pairs(train), *pairs(test), (*ranked, OTHER))

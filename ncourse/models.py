@@ -4,6 +4,7 @@ Each has `features(x)`, the activations the last layer sees, and `classifier`, t
 layer; `model(x)` is `classifier(features(x))`. Collapse is a statement about these two.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
@@ -12,15 +13,18 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn.functional import layer_norm
 
 from ncourse.metrics.capture import find_classifier, main_output
 
 __all__ = [
     "CNN",
     "MLP",
+    "CausalTransformer",
     "Classifier",
     "found_classifier",
     "hidden_layers",
+    "normalise",
     "resnet18",
     "seeded",
 ]
@@ -172,6 +176,91 @@ class CNN(Classifier):
             super().__init__(nn.Sequential(*layers), nn.Linear(channels, num_classes))
 
 
+class CausalTransformer(nn.Module):
+    """A small Transformer as practice builds it: pre-LN, causal, learned embedding and positions.
+
+    Its blocks are PyTorch's `TransformerEncoderLayer(norm_first=True)`: heads with queries, keys,
+    values and outputs of their own, a GELU MLP four times as wide, biases, LayerNorms with
+    trainable scale. What comes out is a feature after one more LayerNorm: without trainable scale
+    and of length 1, so that the limiting optimum of chapter 8 is a bound, or as usual.
+
+    Args:
+        tokens: the longest input.
+        num_classes: K.
+        depth: blocks.
+        seed: of the initial weights.
+        vocabulary: of inputs that are whole numbers `(N, tokens)`; None for vectors.
+        width: of inputs `(N, tokens, width)`; None for whole numbers.
+        trainable_scale: whether the last LayerNorm has a scale and a shift, as is usual.
+        tied: whether the classifier's rows are the embedding's, one and the same parameter.
+        dim: of the stream.
+        heads: of attention.
+
+    Raises:
+        ValueError: if not exactly one of `vocabulary` and `width` is given, or `tied` without a
+            vocabulary as large as K.
+    """
+
+    def __init__(
+        self,
+        *,
+        tokens: int,
+        num_classes: int,
+        depth: int,
+        seed: int,
+        vocabulary: int | None = None,
+        width: int | None = None,
+        trainable_scale: bool = False,
+        tied: bool = False,
+        dim: int = 32,
+        heads: int = 4,
+    ) -> None:
+        super().__init__()
+        if (vocabulary is None) == (width is None):
+            raise ValueError(
+                f"vocabulary is {vocabulary} and width {width}; expected one of them: a vocabulary "
+                "for whole numbers, a width for vectors"
+            )
+        if tied and vocabulary != num_classes:
+            raise ValueError(
+                f"tied with a vocabulary of {vocabulary} and {num_classes} classes; a row serves "
+                "as both only if the classes are the vocabulary"
+            )
+        with seeded(seed):
+            self.embedding: nn.Module = (
+                nn.Linear(width, dim, bias=False)
+                if width is not None
+                else nn.Embedding(vocabulary or 0, dim)
+            )
+            self.positions = nn.Parameter(0.1 * torch.randn(tokens, dim))
+            self.blocks = nn.ModuleList(
+                nn.TransformerEncoderLayer(
+                    dim, heads, 4 * dim, 0.0, "gelu", batch_first=True, norm_first=True
+                )
+                for _ in range(depth)
+            )
+            self.classifier = nn.Linear(dim, num_classes, bias=False)
+        if isinstance(self.embedding, nn.Embedding) and tied:
+            self.classifier.weight = self.embedding.weight
+        self.last = nn.LayerNorm(dim) if trainable_scale else None
+        self.register_buffer("mask", nn.Transformer.generate_square_subsequent_mask(tokens))
+
+    def states(self, inputs: Tensor) -> Float[Tensor, "samples tokens dim"]:
+        """Each token after the last LayerNorm: it has seen itself and those before it."""
+        state = self.embedding(inputs) + self.positions
+        for block in self.blocks:
+            state = block(state, src_mask=self.mask, is_causal=True)
+        return normalise(state) if self.last is None else self.last(state)
+
+    def features(self, inputs: Tensor) -> Float[Tensor, "samples dim"]:
+        """The last token after the last LayerNorm."""
+        return self.states(inputs)[:, -1]
+
+    def forward(self, inputs: Tensor) -> Float[Tensor, "samples tokens classes"]:
+        """Logits of what follows each token."""
+        return self.classifier(self.states(inputs))
+
+
 def resnet18(input_shape: Sequence[int], num_classes: int, *, seed: int = 0) -> Classifier:
     """ResNet-18 from torchvision for small images: 512 features, random initial weights.
 
@@ -245,3 +334,9 @@ def seeded(seed: int) -> Iterator[None]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         yield
+
+
+def normalise(vectors: Float[Tensor, "... dim"]) -> Float[Tensor, "... dim"]:
+    """LayerNorm without trainable parameters: mean zero and length 1, not sqrt(d), per row."""
+    dim = vectors.shape[-1]
+    return layer_norm(vectors, (dim,), eps=1e-12) / math.sqrt(dim)

@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+import itertools
 import math
 import pickle
 import shutil
@@ -15,7 +16,7 @@ import pytest
 import torch
 
 from ncourse import data
-from ncourse.data import Dataset, digits, fashion_mnist, gaussian_mixture
+from ncourse.data import Dataset, digits, fashion_mnist, gaussian_mixture, grammar, python_docs
 
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
 
@@ -337,3 +338,70 @@ def test_the_whole_of_fashion_mnist():
     assert (len(dataset.labels), len(dataset.test_labels)) == (60000, 10000)
     assert dataset.labels.bincount().tolist() == [6000] * 10
     assert math.isclose(dataset.inputs.std().item(), 0.3, abs_tol=0.1)
+
+
+# --- text -----------------------------------------------------------------------------------------
+
+
+def test_the_grammar_is_a_deterministic_automaton_with_shares_that_sum_to_one():
+    language = grammar()
+    assert torch.allclose(language.shares.sum(1), torch.ones(19, dtype=torch.float64))
+    assert torch.equal(language.following >= 0, language.shares > 0)
+    assert len(set(language.words)) == 40
+
+
+def test_what_is_drawn_from_the_grammar_has_its_shares_and_states():
+    language = grammar()
+    words, states = language.draw(400, 120, seed=1)
+    assert (words[:, 0] == language.words.index(".")).all()
+    assert (states[:, 0] == 0).all()
+    following = language.following[states[:, :-1], words[:, 1:]]
+    assert torch.equal(following, states[:, 1:])
+    late = states[:, 60:].flatten().bincount(minlength=19) / (400 * 60)
+    assert (late - language.joint.sum(1)).abs().max() < 0.01
+    again, _ = language.draw(400, 120, seed=1)
+    assert torch.equal(again, words)
+
+
+def test_visits_of_the_grammar_are_stationary_and_give_its_entropy():
+    language = grammar()
+    visits = language.joint.sum(1)
+    moved = torch.zeros(19, dtype=torch.float64)
+    for state in range(19):
+        for word in range(40):
+            if language.shares[state, word] > 0:
+                target = language.following[state, word]
+                moved[target] += visits[state] * language.shares[state, word]
+    assert torch.allclose(moved, visits)
+    each = torch.distributions.Categorical(language.shares).entropy()
+    assert language.entropy == pytest.approx(float(visits @ each))
+
+
+def test_a_verb_agrees_with_its_subject():
+    language = grammar()
+    words, _ = language.draw(50, 60, seed=2)
+    for text in words.tolist():
+        read = [language.words[word] for word in text]
+        for noun, verb in itertools.pairwise(read):
+            if verb in ("sees", "hears", "likes", "finds"):
+                assert noun in ("dog", "cat", "child", "bird")
+            if noun == "some":
+                assert verb not in ("dog", "stone")
+
+
+def test_the_documentation_of_python_is_read_word_by_word_in_order():
+    text = python_docs(vocabulary=50)
+    assert text.num_classes == 50
+    assert text.class_names[-1] == "<other>"
+    assert torch.equal(text.inputs[1:, 0].long(), text.labels[:-1])
+    counts = text.labels.bincount(minlength=50)
+    assert (counts[:-2] >= counts[1:-1] - 1).all()  # the first word of all is no label
+    assert len(text.test_labels) > 1000
+    for name in text.class_names[:-1]:
+        assert name.isalpha() or len(name) == 1
+
+
+def test_a_vocabulary_that_is_no_vocabulary_is_refused():
+    for size in (1, 10**6):
+        with pytest.raises(ValueError, match=f"vocabulary is {size}; expected 2 to"):
+            python_docs(vocabulary=size)

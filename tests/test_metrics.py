@@ -15,6 +15,7 @@ from ncourse import metrics
 from ncourse.metrics import (
     CONVENTIONS,
     CollapseReport,
+    by_class,
     hyperspherical_uniformity,
     measure,
     measure_layers,
@@ -865,3 +866,39 @@ def test_without_a_weight_features_are_measured_alone():
     alone = measure(FEATURES, LABELS, num_classes=2)
     assert alone.nc1 == pytest.approx(BY_HAND["papyan"]["nc1"])
     assert math.isnan(alone.nc3)
+
+
+# --- class by class -------------------------------------------------------------------------------
+
+
+def test_by_class_adds_up_to_the_report_and_leaves_rare_classes_out():
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.cat([torch.arange(5).repeat(6), torch.tensor([5, 6, 6])])
+    features = torch.randn(len(labels), 4, generator=generator) + labels[:, None]
+    weight = torch.randn(7, 4, generator=generator)
+    found = by_class(features, labels, weight, min_samples=3)
+    report = measure(features, labels, weight, min_samples=3)
+    assert found.classes.tolist() == [0, 1, 2, 3, 4]
+    assert found.counts.tolist() == [6] * 5
+    assert found.cdnv.mean().item() == pytest.approx(report.cdnv, rel=1e-6)
+    one = features[labels == 2].double()
+    assert found.variance[2].item() == pytest.approx(
+        (one - one.mean(0)).square().sum(1).mean().item()
+    )
+    assert by_class(features, labels).classes.tolist() == [0, 1, 2, 3, 4, 6]
+
+
+def test_alignment_is_one_where_rows_are_centred_means_and_nan_without_rows():
+    features = torch.tensor([[1.0, 0, 3], [-1, 0, 3], [0, 2, 3], [0, -2, 3]]).repeat(2, 1)
+    labels = torch.arange(8) % 4
+    rows = torch.tensor([[1.0, 0, 0], [-3, 0, 0], [0, 1, 0], [0, -1, 1]])
+    found = by_class(features, labels, rows)
+    assert found.alignment.tolist() == pytest.approx([1, 1, 1, 0.5**0.5])
+    assert by_class(features, labels).alignment.isnan().all()
+
+
+def test_by_class_refuses_what_measure_refuses():
+    with pytest.raises(ValueError, match="NaN or infinity"):
+        by_class(torch.tensor([[float("nan")], [1.0]]), torch.tensor([0, 1]), min_samples=1)
+    with pytest.raises(ValueError, match="0 of 2 classes to measure"):
+        by_class(torch.ones(2, 1), torch.tensor([0, 1]))

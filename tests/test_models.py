@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from ncourse.models import CNN, MLP, Classifier, hidden_layers, resnet18, seeded
+from ncourse.models import CNN, MLP, CausalTransformer, Classifier, hidden_layers, resnet18, seeded
 
 
 @pytest.mark.parametrize(
@@ -82,3 +82,39 @@ def test_hidden_layers_end_at_the_features():
     odd = Classifier(nn.Flatten(), nn.Linear(64, 3))
     with pytest.raises(ValueError, match=r"body is Flatten; expected an nn\.Sequential"):
         hidden_layers(odd, inputs)
+
+
+# --- a decoder ------------------------------------------------------------------------------------
+
+
+def test_a_decoder_gives_logits_at_each_place_that_know_nothing_later():
+    network = CausalTransformer(tokens=6, num_classes=9, vocabulary=9, depth=2, dim=8, seed=0)
+    words = torch.arange(12).reshape(2, 6) % 9
+    logits = network(words)
+    assert logits.shape == (2, 6, 9)
+    other = words.clone()
+    other[:, 4:] = 0
+    assert torch.allclose(network(other)[:, :4], logits[:, :4], atol=1e-5)
+    assert torch.allclose(network.features(words), network.states(words)[:, -1])
+
+
+def test_tied_means_one_parameter_for_both():
+    network = CausalTransformer(
+        tokens=3, num_classes=5, vocabulary=5, depth=1, dim=8, seed=0, tied=True
+    )
+    assert network.classifier.weight is network.embedding.weight
+    assert len([p for p in network.parameters() if p.shape == (5, 8)]) == 1
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({}, "vocabulary is None and width None; expected one of them"),
+        ({"vocabulary": 4, "width": 4}, "vocabulary is 4 and width 4; expected one of them"),
+        ({"vocabulary": 4, "tied": True}, "tied with a vocabulary of 4 and 5 classes"),
+        ({"width": 4, "tied": True}, "tied with a vocabulary of None and 5 classes"),
+    ],
+)
+def test_a_decoder_that_cannot_be_built_says_why(given, said):
+    with pytest.raises(ValueError, match=said):
+        CausalTransformer(tokens=3, num_classes=5, depth=1, seed=0, **given)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 from torch.nn.functional import cross_entropy
 
+from ncourse import ties
 from ncourse.claims import Recording
 from ncourse.data import Dataset, digits, gaussian_mixture
 from ncourse.papers import sukenik2025
@@ -92,16 +93,16 @@ def test_the_lower_bound_is_a_bound_at_any_point_and_exact_at_the_optimum():
         points = torch.randn(3, 7, generator=source, dtype=torch.float64)
         points = points / points.norm(dim=1, keepdim=True)
         weight = torch.randn(3, 7, generator=source, dtype=torch.float64)
-        value, bound = sukenik2025._value_and_bound(points, weight, joint, 0.01, "cross-entropy")
+        value, bound = ties._value_and_bound(points, weight, joint, 0.01, "cross-entropy")
         assert bound < best < value
-    features, weight = sukenik2025._descend(joint, 0.01, "cross-entropy", seed=0)
-    value, bound = sukenik2025._value_and_bound(features, weight, joint, 0.01, "cross-entropy")
+    features, weight = ties._descend(joint, 0.01, "cross-entropy", seed=0)
+    value, bound = ties._value_and_bound(features, weight, joint, 0.01, "cross-entropy")
     assert bound == pytest.approx(value, rel=1e-5)
 
 
 def test_a_point_that_is_not_optimal_is_not_returned(monkeypatch):
     lazy = lambda joint, *_, seed: (torch.eye(2, 3).double(), torch.eye(2, 3).double())  # noqa: E731
-    monkeypatch.setattr(sukenik2025, "_descend", lazy)
+    monkeypatch.setattr(ties, "_descend", lazy)
     with pytest.raises(RuntimeError, match=r"not solved: the last of 5 starts ended at .* proved"):
         sukenik2025.solve_limit(torch.eye(2), 0.1)
 

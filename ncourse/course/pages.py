@@ -20,7 +20,7 @@ from ncourse.figures.live import is_figure, to_html
 
 BACK_MATTER = (
     *("playground", "teaching", "in-a-class", "claims", "notation", "glossary", "refresher"),
-    *("your-model", "larger-runs", "beyond-digits", "cost", "data-sets"),
+    *("after", "your-model", "larger-runs", "beyond-digits", "cost", "data-sets"),
     *("references", "api", "changelog"),
 )
 """The pages behind the chapters, in order; those that are not written by hand are made here."""
@@ -319,7 +319,7 @@ INTERFACE = {
     ),
     "training": (
         "Data, networks, training",
-        ("data", "features", "models", "training", "callbacks", "runs", "ufm", "continual"),
+        ("data", "features", "models", "training", "callbacks", "runs", "ufm", "ties", "continual"),
     ),
     "figures": (
         "Figures and exercises",

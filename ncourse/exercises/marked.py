@@ -511,6 +511,42 @@ def _buffers(generator):
     yield 12, [50, 25, 25]
 
 
+def _floor(unit, weights, added):
+    def answer(counts):
+        shares = (counts + added) / (counts + added).sum(1, keepdim=True)
+        each = -torch.special.xlogy(shares, shares).sum(1)
+        rows = counts.sum(1)
+        mean = (rows * each).sum() / rows.sum() if weights == "places" else each.mean()
+        if unit == "perplexity":
+            return mean.exp().item()
+        return (mean / math.log(2) if unit == "bits" else mean).item()
+
+    return answer
+
+
+def _tables_of_counts(generator):
+    for contexts, words in ((3, 4), (integer(generator, 4, 8), 2), (2, 6)):
+        counts = torch.randint(0, 5, (contexts, words), generator=generator).double()
+        counts[:, 0] += 1
+        counts[0, -1] = 0
+        yield (counts,)
+
+
+def _time_of(share, rate):
+    def answer(singular_value, start):
+        odds = math.log(1 / (singular_value * start) - 1) - math.log(1 / share - 1)
+        return max(0.0, odds / (2 * singular_value) / rate)
+
+    return answer
+
+
+def _directions(generator):
+    for _ in range(4):
+        value = uniform(generator, 0.3, 3)
+        yield value, log_uniform(generator, 1e-5, 0.05) / value
+    yield 0.5, 1.9
+
+
 def _summary(kind):
     def answer(accuracy):
         tasks = len(accuracy)
@@ -922,6 +958,48 @@ MARKED: tuple[Marked, ...] = (
         '    """scores (N,) and (M,), larger is more known  ->  a number in [0, 1]."""',
         _false_alarms,
         _known_and_unknown,
+    ),
+    Marked(
+        "11.6",
+        1,
+        10,
+        _product(("nats", "bits", "perplexity"), ("places", "contexts"), (0.0, 0.5, 1.0)),
+        lambda unit, weights, added: (
+            "The floor of a language model from a table of counts: the entropy of the next word "
+            "in each context"
+            + (f", {added:g} added to every count first" if added else "")
+            + ", averaged over "
+            + ("all places (of the counts as they are)" if weights == "places" else "contexts")
+            + {
+                "nats": ", in nats.",
+                "bits": ", in bits.",
+                "perplexity": "; return $e$ to the power of it (in nats), the perplexity.",
+            }[unit]
+        ),
+        "def floor_of(counts):\n"
+        '    """counts (contexts, words), each row with a positive sum  ->  a number."""',
+        _floor,
+        _tables_of_counts,
+    ),
+    Marked(
+        "11.7",
+        2,
+        10,
+        _product((0.1, 0.25, 0.75, 0.9), (1.0, 0.1, 0.02)),
+        lambda share, rate: (
+            f"When is a share of {share:g} of a direction learned, where $1/(1 + (\\frac1{{su_0}} "
+            "- 1)e^{-2st})$ is learned at time $t$? "
+            + (
+                "Return the time."
+                if rate == 1
+                else f"Return the number of steps at a step size of {rate:g}, not rounded."
+            )
+            + " (0 if it is learned from the start.)"
+        ),
+        "def time_of(singular_value, start):\n"
+        '    """singular_value s > 0, start u0 with 0 < s u0 < 1  ->  a number."""',
+        _time_of,
+        _directions,
     ),
     Marked(
         "12.5",

@@ -21,6 +21,8 @@ from typing import TYPE_CHECKING, Any
 from ncourse.metrics.capture import Captured, capture
 from ncourse.metrics.measure import measure
 from ncourse.metrics.measures import (
+    ByClass,
+    by_class,
     hyperspherical_uniformity,
     measure_layers,
     nearest_class_mean,
@@ -35,10 +37,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CONVENTIONS",
+    "ByClass",
     "Captured",
     "CollapseMetric",
     "CollapseReport",
     "Convention",
+    "by_class",
     "capture",
     "hyperspherical_uniformity",
     "measure",

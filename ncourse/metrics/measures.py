@@ -1,6 +1,7 @@
 """Further measures: layer by layer, by the nearest class mean, between spaces, over spheres."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import scipy.linalg
 import scipy.optimize
@@ -27,6 +28,8 @@ from ncourse.metrics.report import CollapseReport
 from ncourse.precision import in_full_precision
 
 __all__ = [
+    "ByClass",
+    "by_class",
     "hyperspherical_uniformity",
     "measure_layers",
     "nearest_class_mean",
@@ -67,6 +70,76 @@ def measure_layers(
         name: measure(x.flatten(1), labels, convention=convention, num_classes=num_classes)
         for name, x in found.items()
     }
+
+
+@dataclass(frozen=True, eq=False)
+class ByClass:
+    """What `by_class` found, one entry for each class that was measured.
+
+    Attributes:
+        classes: their numbers, ascending.
+        counts: samples of each.
+        class_means: `(k, d)`, uncentred.
+        variance: mean squared distance of a class's samples to their mean.
+        cdnv: mean over the other classes of (var_c + var_c') / (2 |mu_c - mu_c'|^2); the mean of
+            these is `CollapseReport.cdnv`.
+        alignment: cosine of the classifier's row with the class mean minus the mean of class means;
+            nan without a classifier. Self-duality asks it to be 1, uniform duality only that it is
+            the same for all classes: that its standard deviation is small (Wu and Papyan 2024).
+    """
+
+    classes: Int[Tensor, " k"]
+    counts: Int[Tensor, " k"]
+    class_means: Float[Tensor, "k d"]
+    variance: Float[Tensor, " k"]
+    cdnv: Float[Tensor, " k"]
+    alignment: Float[Tensor, " k"]
+
+
+@in_full_precision
+@torch.no_grad()
+def by_class(
+    features: ArrayLike,
+    labels: ArrayLike,
+    weight: ArrayLike | None = None,
+    *,
+    num_classes: int | None = None,
+    min_samples: int = 2,
+) -> ByClass:
+    """Collapse class by class: with a long tail, as of words, the mean over classes hides much.
+
+    Features `(N, d)`, labels `(N,)`, weight `(K, d)` or None. Classes with fewer than `min_samples`
+    samples are left out, as in `measure`: nothing varies within a class of one sample. Raises as
+    `measure`.
+
+    >>> features = torch.tensor([[1.0, 1.0], [1.0, -1.0], [-1.0, 0.0], [-1.0, 0.0]])
+    >>> found = by_class(features, torch.tensor([0, 0, 1, 1]))
+    >>> found.variance.tolist(), found.cdnv.tolist()
+    ([1.0, 0.0], [0.125, 0.125])
+    """
+    x, y = as_numbers(features, "features"), _as_indices(labels)
+    w = None if weight is None else as_numbers(weight, "weight")
+    if num_classes is None:
+        num_classes = len(w) if w is not None else int(y.max()) + 1 if y.numel() else 2
+    _check_classifier(w, None, num_classes, "papyan")
+    _check_samples(x, y, num_classes, w)
+    y = y.to(x.device)
+    counts = y.bincount(minlength=num_classes)
+    kept = _chosen(counts, None, min_samples)
+    number = counts.new_full((num_classes,), -1)
+    number[kept] = torch.arange(len(kept), device=kept.device)
+    rows = number[y] >= 0
+    x, y, counts = x[rows], number[y[rows]], counts[kept]
+    means = _class_means(x, y, len(kept))
+    squares = (x.double() - means[y]).square().sum(1)
+    variance = torch.zeros_like(means[:, 0]).index_add_(0, y, squares) / counts
+    distances = torch.cdist(means, means, compute_mode="donot_use_mm_for_euclid_dist").square()
+    ratio = (variance[:, None] + variance) / (2 * distances)
+    ratio.fill_diagonal_(0)
+    alignment = torch.full_like(variance, torch.nan)
+    if w is not None:
+        alignment = torch.cosine_similarity(means - means.mean(0), w[kept].double().to(x.device))
+    return ByClass(kept, counts, means, variance, ratio.sum(1) / (len(kept) - 1), alignment)
 
 
 @in_full_precision

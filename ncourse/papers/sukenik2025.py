@@ -25,9 +25,10 @@ import torch
 from jaxtyping import Float, Int
 from scipy.optimize import brentq
 from torch import Tensor
-from torch.nn.functional import cross_entropy, layer_norm, one_hot, softmax
+from torch.nn.functional import cross_entropy, one_hot, softmax
 from tqdm.auto import tqdm
 
+from ncourse import models
 from ncourse.claims import Claim, DataCard, Outcome
 from ncourse.comparisons import (
     above,
@@ -41,9 +42,11 @@ from ncourse.comparisons import (
 )
 from ncourse.data import Dataset, digits, gaussian_mixture
 from ncourse.metrics import measure
+from ncourse.models import normalise
 from ncourse.papers import Asked, declared
 from ncourse.simplex import cosine_matrix, off_diagonal
 from ncourse.tables import Table
+from ncourse.ties import solve_tied
 
 __all__ = [
     "ARCHITECTURES",
@@ -67,7 +70,6 @@ __all__ = [
     "limit",
     "longest_way",
     "mixture",
-    "normalise",
     "optimality_gap",
     "optimum",
     "report",
@@ -149,7 +151,6 @@ def optimum(num_classes: int, weight_decay: float, *, loss: str = "cross-entropy
     return Optimum(value + weight_decay / 2 * k * scale**2, scale, -1 / (k - 1))
 
 
-@torch.enable_grad()
 def solve_limit(
     counts: Float[Tensor, "inputs classes"],
     weight_decay: float,
@@ -157,12 +158,7 @@ def solve_limit(
     loss: str = "cross-entropy",
     seed: int = 0,
 ) -> Optimum:
-    """The optimum where equal inputs share a feature, by L-BFGS, with a proof that it is global.
-
-    A network is a function: samples with one and the same input have one and the same feature. So
-    the limiting problem has a feature for each *distinct* input, which has to serve all labels that
-    the input comes with. Inputs with the same shares of labels have the same strictly convex
-    problem, so one feature is enough for them.
+    """The optimum where equal inputs share a feature, proved to be global (`ncourse.ties`).
 
     Args:
         counts: `(distinct inputs, K)`, how often each is seen with each label (`label_counts`).
@@ -189,96 +185,9 @@ def solve_limit(
     >>> round(solve_limit(one_context_two_words, 0.005).nc1, 3)
     3.0
     """
-    counts = counts.double()
-    if counts.ndim != 2 or counts.shape[1] < 2 or not (counts >= 0).all() or not weight_decay > 0:
-        raise ValueError(
-            f"got counts of shape {tuple(counts.shape)} and weight_decay={weight_decay}; expected "
-            "non-negative counts (distinct inputs, at least 2 classes) and a positive weight decay"
-        )
-    if (counts.sum(0) == 0).any() or (counts.sum(1) == 0).any():
-        raise ValueError("counts has an empty row or column: an input or a class without a sample")
-    shares = (counts / counts.sum(1, keepdim=True)).round(decimals=12)
-    kinds, which = torch.unique(shares, dim=0, return_inverse=True)
-    joint = torch.zeros_like(kinds).index_add_(0, which, counts) / counts.sum()
-    for start in range(5):
-        features, weight = _descend(joint, weight_decay, loss, seed=1000 * seed + start)
-        value, bound = _value_and_bound(features, weight, joint, weight_decay, loss)
-        if value - bound <= 1e-5 * value:
-            means = (joint / joint.sum(0)).T @ features
-            cosine = off_diagonal(cosine_matrix(means)).mean().item()
-            return Optimum(value, weight.norm(dim=1).mean().item(), cosine, _nc1(features, joint))
-    raise RuntimeError(
-        f"the limiting problem was not solved: the last of 5 starts ended at {value:.8f}, and all "
-        f"that is proved is {bound:.8f} or more — try another seed"
-    )
-
-
-def _descend(joint: Tensor, weight_decay: float, loss: str, *, seed: int) -> tuple[Tensor, Tensor]:
-    """Features `(kinds, dim)` on the sphere and a classifier `(K, dim)`."""
-    generator = torch.Generator().manual_seed(seed)
-    dim = sum(joint.shape) + 1
-    free, weight = (
-        torch.randn(rows, dim, generator=generator, dtype=torch.float64).requires_grad_()
-        for rows in joint.shape
-    )
-    solver = torch.optim.LBFGS(
-        [free, weight],
-        max_iter=5000,
-        history_size=30,
-        tolerance_grad=1e-13,
-        tolerance_change=1e-18,
-        line_search_fn="strong_wolfe",
-    )
-
-    def closure() -> Tensor:
-        solver.zero_grad()
-        fit = _joint_loss(normalise(free) @ weight.T, joint, loss)
-        current = fit + weight_decay / 2 * weight.square().sum()
-        current.backward()
-        return current
-
-    solver.step(closure)
-    return normalise(free).detach(), weight.detach()
-
-
-def _joint_loss(logits: Tensor, joint: Tensor, loss: str) -> Tensor:
-    """The mean loss of inputs and labels that occur together in the shares `joint`."""
-    if loss == "mse":
-        others = logits.square().sum(1, keepdim=True) - logits.square() + (logits - 1).square()
-        return 0.5 * (joint * others).sum()
-    if loss != "cross-entropy":
-        raise ValueError(f"loss is {loss!r}; expected 'cross-entropy' or 'mse'")
-    return -(joint * torch.log_softmax(logits, 1)).sum()
-
-
-def _value_and_bound(
-    features: Tensor, weight: Tensor, joint: Tensor, weight_decay: float, loss: str
-) -> tuple[float, float]:
-    """Value at a point, and a number below which no unit features and no classifier can get.
-
-    For shares w of the inputs, ||X V'||_* with rows scaled by sqrt(w) is at most ||V||. So the
-    problem is at least a convex one in the logits Z, and its tangent at these logits is a bound:
-    fit - <G, Z> - ||G / sqrt(w)||^2 / (2 lambda), with G the gradient of the fit. Any w will do; at
-    an optimum w proportional to -<G, Z> row by row makes it exact.
-    """
-    logits = (features @ weight.T).requires_grad_()
-    fit = _joint_loss(logits, joint, loss)
-    (gradient,) = torch.autograd.grad(fit, logits)
-    pull = -(gradient * logits.detach()).sum(1)
-    shares = pull.clamp(min=max(1e-6 * pull.abs().max().item(), 1e-300))
-    shares = shares / shares.sum()
-    spectral = torch.linalg.matrix_norm(gradient / shares.sqrt()[:, None], 2).item()
-    value = fit.item() + weight_decay / 2 * weight.square().sum().item()
-    return value, fit.item() + pull.sum().item() - spectral**2 / (2 * weight_decay)
-
-
-def _nc1(features: Tensor, joint: Tensor) -> float:
-    """The trace ratio of features that occur with labels in the shares `joint`, by class means."""
-    of_class = joint / joint.sum(0)
-    means = of_class.T @ features
-    within = (features[:, None] - means).square().sum(2)
-    between = (means - means.mean(0)).square().sum(1)
-    return ((of_class * within).sum() / between.sum()).item()
+    found = solve_tied(counts, weight_decay, loss=loss, seed=seed)
+    cosine = off_diagonal(cosine_matrix(found.class_means)).mean().item()
+    return Optimum(found.loss, found.weight.norm(dim=1).mean().item(), cosine, found.nc1)
 
 
 def splitting_cost(distance: float, depth: int, *, layers_per_block: int) -> float:
@@ -364,12 +273,6 @@ def limit(problem: Problem, weight_decay: float, *, loss: str = "cross-entropy")
     if int((counts > 0).sum()) == len(counts):
         return optimum(problem.num_classes, weight_decay, loss=loss)
     return solve_limit(counts, weight_decay, loss=loss)
-
-
-def normalise(vectors: Float[Tensor, "... dim"]) -> Float[Tensor, "... dim"]:
-    """LayerNorm without trainable parameters: mean zero and length 1, not sqrt(d), per row."""
-    dim = vectors.shape[-1]
-    return layer_norm(vectors, (dim,), eps=1e-12) / math.sqrt(dim)
 
 
 def mixture(*, seed: int) -> Problem:
@@ -814,13 +717,8 @@ def _simplex(num_classes: int, dim: int) -> Tensor:
 # --- a Transformer as it is built in practice -----------------------------------------------------
 
 
-class Decoder(torch.nn.Module):
-    """A small Transformer as practice builds it: pre-LN, causal, learned embedding and positions.
-
-    Its blocks are PyTorch's `TransformerEncoderLayer(norm_first=True)`: four heads with queries,
-    keys, values and outputs of their own, a GELU MLP four times as wide, biases, LayerNorms with
-    trainable scale. The last token is the feature, after one more LayerNorm: without trainable
-    scale and of length 1, so that the limiting optimum is a bound, or as usual.
+class Decoder(models.CausalTransformer):
+    """`ncourse.models.CausalTransformer` for the inputs of a problem.
 
     Args:
         problem: whose inputs it reads: whole numbers `(N, tokens)`, or `(N, tokens, width)`.
@@ -841,33 +739,19 @@ class Decoder(torch.nn.Module):
         dim: int = 32,
         heads: int = 4,
     ) -> None:
-        super().__init__()
         inputs = problem.inputs
-        tokens = inputs.shape[1]
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(1000 + seed)
-            self.embedding: torch.nn.Module = (
-                torch.nn.Linear(inputs.shape[2], dim, bias=False)
-                if inputs.is_floating_point()
-                else torch.nn.Embedding(int(inputs.max()) + 1, dim)
-            )
-            self.positions = torch.nn.Parameter(0.1 * torch.randn(tokens, dim))
-            self.blocks = torch.nn.ModuleList(
-                torch.nn.TransformerEncoderLayer(
-                    dim, heads, 4 * dim, 0.0, "gelu", batch_first=True, norm_first=True
-                )
-                for _ in range(depth)
-            )
-            self.classifier = torch.nn.Linear(dim, problem.num_classes, bias=False)
-        self.last = torch.nn.LayerNorm(dim) if trainable_scale else None
-        self.register_buffer("mask", torch.nn.Transformer.generate_square_subsequent_mask(tokens))
-
-    def features(self, inputs: Tensor) -> Float[Tensor, "samples dim"]:
-        """The last token after the last LayerNorm."""
-        state = self.embedding(inputs) + self.positions
-        for block in self.blocks:
-            state = block(state, src_mask=self.mask, is_causal=True)
-        return normalise(state[:, -1]) if self.last is None else self.last(state[:, -1])
+        whole = not inputs.is_floating_point()
+        super().__init__(
+            vocabulary=int(inputs.max()) + 1 if whole else None,
+            width=None if whole else inputs.shape[2],
+            tokens=inputs.shape[1],
+            num_classes=problem.num_classes,
+            depth=depth,
+            seed=1000 + seed,
+            trainable_scale=trainable_scale,
+            dim=dim,
+            heads=heads,
+        )
 
 
 def train_decoder(

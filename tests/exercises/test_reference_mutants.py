@@ -108,6 +108,9 @@ THE_SAME: dict[str, dict[str, str]] = {
     "9.5": {r"accuracy\[j:\]: whole$": "above the diagonal there are zeros"},
     "10.3": {r"\.double\(\): not called$": "torch adds truth values to floats as 0 and 1"},
     "10.4": {r"penalty == '\w+': [LG]tE$": "the three words in alphabetical order"},
+    "11.5": {
+        r"line 3: (len\(weight\): hard-coded|weight: \w+)$": "longer: zeros that nobody reads",
+    },
     "12.1": {
         r"\.to\(features\)": DTYPE,
         r"features: labels$": DTYPE,

@@ -658,6 +658,58 @@ def with_a_quotient(error, imbalance, largest, least, below, num_samples, num_cl
     return spread / (room - error) ** 2
 
 
+# --- chapter 11 -----------------------------------------------------------------------------------
+
+
+@answers("11.1")
+def by_places(counts):
+    total, loss = 0.0, 0.0
+    for row in counts.tolist():
+        for count in row:
+            if count:
+                loss -= count * math.log(count / sum(row))
+                total += count
+    return loss / total
+
+
+@answers("11.2")
+def in_closed_form(num_words, size):
+    return num_words * (size - 1) / (num_words - size)
+
+
+@answers("11.3")
+def by_bisection(singular_value, start):
+    low, high = -100.0, 1000.0
+    for _ in range(200):
+        time = (low + high) / 2
+        odds = (1 / (singular_value * start) - 1) * math.exp(-2 * singular_value * time)
+        low, high = (time, high) if odds > 1 else (low, time)
+    return low
+
+
+@answers("11.4")
+def from_a_spectrum(strong, weak, items, attributes, layers):
+    values = torch.tensor([strong] * attributes + [weak] * (items - 1 - attributes))
+    eigenvalues = values.double() ** (2 / layers)
+    return (eigenvalues[:attributes].sum() / eigenvalues.sum()).item()
+
+
+@answers("11.5")
+def word_by_word(features, labels, weight, min_samples):
+    means, rows = [], []
+    for word, row in enumerate(weight):
+        own = features[labels == word]
+        if len(own) >= min_samples:
+            means.append(own.mean(0))
+            rows.append(row)
+    centre = sum(means) / len(means)
+    cosines = [
+        float((mean - centre) @ row / (mean - centre).norm() / row.norm())
+        for mean, row in zip(means, rows, strict=True)
+    ]
+    return torch.tensor(cosines, dtype=torch.float64).std().item()
+
+
 # --- chapter 12 -----------------------------------------------------------------------------------
 
 
