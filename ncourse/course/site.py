@@ -315,6 +315,8 @@ def configuration(book: Book) -> dict[str, Any]:
                 "myst_mathjax_classes": f"{MATHS_CLASS}|mathjax_process|math|text_html",
                 "html_last_updated_fmt": None,
                 "html_js_files": ["site.js"] if (book.folder / "assets/site.js").is_file() else [],
+                # What is folded on the page is on paper: a quiz's answers, code that draws.
+                "togglebutton_open_on_print": False,
                 "html_domain_indices": False,  # a list of modules; the page `api` is one
                 "html_theme_options": {
                     "logo": {"text": book.title},

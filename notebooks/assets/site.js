@@ -15,7 +15,6 @@
   const forget = (key) => {
     try { localStorage.removeItem(PREFIX + key); } catch { memory.delete(key); }
   };
-  let unfolded = false;
   const stem = (address) => address.split(/[?#]/)[0].split("/").pop().replace(/\.html$/, "");
   const page = stem(location.pathname);
   const make = (name, properties, ...inside) => {
@@ -92,8 +91,9 @@
     for (const question of questions) {
       for (const option of question.options) {
         if (kept(question.key) === summary(option)) { mark(option); option.open = true; }
-        option.addEventListener("toggle", () => {
-          if (!option.open || unfolded || option.querySelector(".nc-verdict")) return;
+        // A click, or a key on it, answers; what opens otherwise (all folds at once) does not.
+        option.querySelector("summary").addEventListener("click", () => {
+          if (option.open || option.querySelector(".nc-verdict")) return;
           if (kept(question.key) === null) keep(question.key, summary(option));
           mark(option);
           say();
@@ -198,7 +198,6 @@
     const label = (open) => { button.textContent = open ? "Fold all" : "Unfold all"; };
     button.addEventListener("click", () => {
       const open = button.textContent === "Unfold all";
-      unfolded = open; // whoever opens all has answered nothing
       for (const fold of folds) fold.open = open;
       label(open);
     });
