@@ -71,7 +71,9 @@ def deck(book: Book, chapter: Chapter, notebook: NotebookNode) -> str:
         chapter: whose notebook it is.
         notebook: with its outputs.
     """
-    pages = "\n".join(_section(slide) for slide in slides(book, chapter, notebook))
+    by = "".join(f"<p>{html.escape(text)}</p>" for text in (book.title, ", ".join(book.authors)))
+    first = Slide(html.escape(chapter.heading), [f'<div class="title">{by}</div>'])
+    pages = "\n".join(_section(slide) for slide in [first, *slides(book, chapter, notebook)])
     reveal = _package_folder("sphinx_revealjs") / "_static" / "revealjs"
     mathjax = _package_folder("sphinx-mathjax-offline") / "static" / "mathjax"
     style = book.folder / "assets" / STYLE
@@ -177,6 +179,10 @@ def _without_orphans(found: list[Slide]) -> list[Slide]:
 _OPTION = re.compile(r"<details><summary>(.*?)</summary>(.*?)</details>", re.DOTALL)
 _ANNOUNCES = re.compile(r"[\w:,)\]](?:</\w+>)*</p>\s*\Z")
 _LABEL = re.compile(r"\*\*[^*]+\*\*[^.]*[.:?!]?\Z")
+_PROOF = re.compile(r"\**Proof\b")
+_LEANS = re.compile(
+    r"\**(?:Such|This|These|That|Those|It|Its|They|Their|So|Then|Hence|Thus|Both|But|And|Here)\b"
+)
 _SENTENCE = re.compile(r"(?<=[.!?:])(?:\*\*)?\s+(?=[A-Z*`$\[“(])")
 _ABBREVIATION = re.compile(r"(?:e\.g|i\.e|cf|al|vs|resp)\.\Z")
 
@@ -237,16 +243,16 @@ def _text_blocks(book: Book, source: str, *, lead: bool) -> Iterator[_Block]:
     """
     rows = source.splitlines()
     tokens = [token for token in _READER.parse(source) if token.level == 0 and token.map]
-    for token in tokens:
-        assert token.map is not None
-        text = "\n".join(rows[slice(*token.map)]).strip()
+    texts = ["\n".join(rows[slice(*token.map)]).strip() for token in tokens if token.map]
+    for token, text, after in zip(tokens, texts, [*texts[1:], ""], strict=True):
         if token.type == "heading_open":
             title = text.lstrip("# ")
             lead = lead and title != "Check"
             yield _Block("heading", _inline(book, title), 0)
         elif token.type == "paragraph_open":
             question = re.match(r"\*\*\d+\. ", text) is not None
-            short = _lead(text) if lead and not question else text
+            # What the next paragraph begins with "This" about must be there to be read.
+            short = _lead(text) if lead and not question and not _LEANS.match(after) else text
             notes = _html(book, text) if short != text else ""
             height = sum(2.2 for _ in re.findall(r"\$\$", text)) / 2 + _lines(short) + 0.4
             if "![" in text:
@@ -257,7 +263,8 @@ def _text_blocks(book: Book, source: str, *, lead: bool) -> Iterator[_Block]:
         elif token.type == "table_open":
             yield from _table(book, text)
         elif token.type == "math_block":
-            yield _Block("text", _html(book, text), 1.2 + 1.3 * (text.count(r"\\") + 1))
+            shown, lines = _html(book, text), 1.2 + 1.3 * (text.count(r"\\") + 1)
+            yield _Block("text", shown, lines, shown if lead else "")
         elif token.type == "html_block" and text.startswith("<!--"):
             continue
         elif token.type != "hr":
@@ -289,13 +296,24 @@ def _items(book: Book, token: Any, rows: Sequence[str]) -> Iterator[_Block]:
 
 
 def _lead(paragraph: str) -> str:
-    """Of a paragraph its first sentence and those with a term in bold; all of it with a formula."""
-    if "$$" in paragraph or paragraph.startswith(("![", "<")):
+    """Of a paragraph its first sentence and those with a term in bold.
+
+    With them goes what they need: the answer to a question, and what "this" or "such" is about. A
+    proof, and a paragraph with a formula of its own, is shown whole.
+    """
+    if "$$" in paragraph or paragraph.startswith(("![", "<")) or _PROOF.match(paragraph):
         return paragraph
     sentences = _sentences(" ".join(paragraph.split()))
     kept = [index == 0 or "**" in text for index, text in enumerate(sentences)]
     if len(sentences) > 1 and _LABEL.match(sentences[0]):
         kept[1] = True
+    for index, text in enumerate(sentences[1:], start=1):
+        kept[index] |= kept[index - 1] and sentences[index - 1].endswith("?")
+        if kept[index] and _LEANS.match(text):
+            start = index
+            while not kept[start - 1] and _LEANS.match(sentences[start - 1]):
+                start -= 1
+            kept[start - 1 : index] = [True] * (index - start + 1)
     return " ".join(text for text, keep in zip(sentences, kept, strict=True) if keep)
 
 
@@ -416,8 +434,9 @@ def _package_folder(name: str) -> Path:
 _MATHJAX = r"""
 window.MathJax = {
   tex: {inlineMath: [["\\(", "\\)"], ["$", "$"]], displayMath: [["\\[", "\\]"]]},
-  svg: {fontCache: "global"},
-  options: {enableMenu: false, ignoreHtmlClass: "highlight|notes"},
+  // Notes are copied into the speaker's window: each formula carries its own letters.
+  svg: {fontCache: "local"},
+  options: {enableMenu: false, ignoreHtmlClass: "highlight"},
   startup: {typeset: false},
 };
 """

@@ -52,6 +52,32 @@ def test_only_tagged_cells_are_shown_under_the_heading_that_they_stand_below(boo
     assert "Not shown" not in "".join(only.blocks)
 
 
+@pytest.mark.parametrize(
+    ("paragraph", "shown"),
+    [
+        ("*Proof.* One step. Another one. ∎", "*Proof.* One step. Another one. ∎"),
+        ("First. Cut. When is it so? If it is. Cut.", "First."),
+        ("When is it so? If it is. Cut.", "When is it so? If it is."),
+        (
+            "First. Cut. A set. Such a **set** has a name.",
+            "First. A set. Such a **set** has a name.",
+        ),
+        ("First. **It** has a name. Cut.", "First. **It** has a name."),
+        ("A. B. So C. It is **D**.", "A. B. So C. It is **D**."),
+    ],
+)
+def test_what_a_shown_sentence_needs_is_shown(book: Book, paragraph: str, shown: str) -> None:
+    (page,) = pages(book, text(f"## T\n\n{paragraph}", "slide-lead"))
+    (only,) = pages(book, text(f"## T\n\n{shown}", "slide"))
+    assert page.blocks == only.blocks
+
+
+def test_what_the_next_paragraph_is_about_is_shown(book: Book) -> None:
+    (page,) = pages(book, text("## T\n\nOne. Two.\n\nThis is so. Cut.", "slide-lead"))
+    assert "Two." in "".join(page.blocks)
+    assert "Cut." not in "".join(page.blocks)
+
+
 def test_the_lead_has_first_sentences_and_terms_and_the_notes_have_all(book: Book) -> None:
     (page,) = pages(book, text(f"## A\n\n{PARAGRAPH}\n\n- a list stays", "slide-lead"))
     shown = "".join(page.blocks)
@@ -188,7 +214,7 @@ def test_pictures_are_inside_and_links_to_other_chapters_are_words(book: Book) -
 def test_a_deck_is_one_file(book: Book) -> None:
     cells = [text("## A & B\n\n- $a < b$\n- x\n- y", "slide")]
     made = slides.deck(book, book.chapter(1), new_notebook(cells=cells))
-    assert made.count("<section>") == 1
+    assert made.count("<section>") == 2  # the title's, and the one
     assert r"\(a &lt; b\)" in made
     assert "<h2>A &amp; B</h2>" in made
     assert "RevealNotes" in made

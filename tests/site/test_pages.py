@@ -565,6 +565,9 @@ def test_slides_are_paged_through_and_all_on_them_is_seen(visit: Visit, name: st
     page.evaluate("window.ready")
     total = page.evaluate("Reveal.getTotalSlides()")
     assert total > 15
+    notes = page.evaluate("[...document.querySelectorAll('aside.notes')].map(one => one.innerText)")
+    assert notes
+    assert [text for text in notes if "\\(" in text or "\\[" in text] == []
     seen: dict[str, list[str]] = {}
     for _ in range(5 * total):
         title = page.evaluate("Reveal.getCurrentSlide().querySelector('h2').textContent")
