@@ -1,6 +1,7 @@
-"""Make the pictures of the landing page and the README: python collapse.py.
+"""Make the README's animation, for light and for dark pages: python collapse.py.
 
-`collapse.png` shows three epochs side by side, `collapse.gif` the way from the first to the last.
+`collapse.gif` shows a run with weight decay and, beside it, the same run without; in
+`collapse-dark.gif` lightness is turned round and hues stay.
 """
 
 import io
@@ -9,79 +10,79 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
+from PIL import Image
+
 from ncourse.data import digits
 from ncourse.figures import plots
 from ncourse.papers import papyan2020
-from PIL import Image
+
+RUNS = {"weight decay 5e-3": 5e-3, "control: no weight decay": 0.0}
 
 torch.set_num_threads(1)
-frames: papyan2020.Path = []
-run = papyan2020.train(digits(), weight_decay=5e-3, seed=0, keep=frames)
-zero = run["epoch"][run["train_error"].index(0)]
-cloud = {
-    name: np.array(values)
-    for name, values in papyan2020.plane(frames).items()
-}
-
-
-def draw(epoch, panel):
-    """The training images of three digits at one epoch, in the plane of their class means."""
-    rows = (cloud["epoch"] == epoch) & (cloud["split"] == "train")
-    clouds = [
-        np.stack([cloud["x"], cloud["y"]], axis=1)[
-            rows & (cloud["label"] == k)
-        ]
-        for k in papyan2020.PLANE_CLASSES
-    ]
-    plots.points(clouds, panel=panel, limit=1.9)
-    panel.set_ylim(-1.35, 2.25)
-    corners = np.array([each.mean(0) for each in clouds])
-    panel.plot(
-        *corners[[0, 1, 2, 0]].T,
-        color="#888888",
-        linewidth=0.8,
-        linestyle=":",
+clouds, runs, epochs = {}, {}, []
+for name, weight_decay in RUNS.items():
+    frames: papyan2020.Path = []
+    runs[name] = papyan2020.train(
+        digits(), weight_decay=weight_decay, seed=0, keep=frames
     )
+    plane = papyan2020.plane(frames)
+    clouds[name] = {key: np.array(values) for key, values in plane.items()}
+    epochs = sorted({epoch for epoch, _, _ in frames})
+
+
+def draw(name, epoch, panel):
+    """The training images of three digits at one epoch, in the plane of their class means."""
+    cloud, run = clouds[name], runs[name]
+    rows = (cloud["epoch"] == epoch) & (cloud["split"] == "train")
+    points = np.stack([cloud["x"], cloud["y"]], axis=1)
+    classes = [
+        points[rows & (cloud["label"] == k)] for k in papyan2020.PLANE_CLASSES
+    ]
+    plots.points(classes, panel=panel, limit=1.9)
+    panel.set_ylim(-1.35, 2.25)
+    corners = np.array([each.mean(0) for each in classes])
+    style = {"color": "#888888", "linewidth": 0.8, "linestyle": ":"}
+    panel.plot(*corners[[0, 1, 2, 0]].T, **style)
     for k, corner in zip(papyan2020.PLANE_CLASSES, corners, strict=True):
-        panel.text(
-            *(1.7 * corner),
-            str(k),
-            ha="center",
-            va="center",
-            weight="bold",
-            fontsize=12,
-        )
+        style = {"ha": "center", "va": "center", "weight": "bold"}
+        panel.text(*(1.7 * corner), str(k), fontsize=12, **style)
+    nc1 = run["nc1"][run["epoch"].index(epoch)]
+    panel.set_title(f"{name}\nNC1 {nc1:.3f}", loc="center", fontsize=12)
 
 
-def save(name):
-    """Where this file lies."""
-    return Path(__file__).with_name(name)
+def save(pictures, name):
+    """As an animation, where this file lies."""
+    hold = [1500, *[600] * (len(pictures) - 2), 3500]  # milliseconds a frame
+    pictures[0].save(
+        Path(__file__).with_name(name),
+        save_all=True,
+        append_images=pictures[1:],
+        duration=hold,
+        loop=0,
+    )
 
 
-titles = {
-    1: "epoch 1",
-    zero: f"epoch {zero}: zero training error",
-    300: "epoch 300: collapsed",
-}
-figure, panels = plots.axes(1, 3, width=7.8, height=2.8)
-for panel, (epoch, title) in zip(panels, titles.items(), strict=True):
-    draw(epoch, panel)
-    panel.set_title(title, loc="center")
-save("collapse.png").write_bytes(plots.png(figure))
+def turned(picture):
+    """The picture for a dark page."""
+    light, blue, red = picture.convert("RGB").convert("YCbCr").split()
+    light = light.point(lambda value: round(13 + (255 - value) * 0.95))
+    return Image.merge("YCbCr", (light, blue, red)).convert("RGB")
 
-pictures = []
-for epoch in sorted({epoch for epoch, _, _ in frames}):
-    figure, panel = plots.axes(width=4.2, height=4.2)
-    draw(epoch, panel)
-    phase = "terminal phase" if epoch >= zero else "still making mistakes"
-    panel.set_title(f"epoch {epoch}: {phase}", loc="center", fontsize=12)
-    pictures.append(Image.open(io.BytesIO(plots.png(figure, dpi=110))))
+
+zero = max(run["epoch"][run["train_error"].index(0)] for run in runs.values())
+light = []
+for epoch in epochs:
+    figure, panels = plots.axes(1, 2, width=7.2, height=4.3)
+    for panel, name in zip(panels, RUNS, strict=True):
+        draw(name, epoch, panel)
+    phase = "training error zero" if epoch >= zero else "still making mistakes"
+    figure.suptitle(f"epoch {epoch}: {phase}", fontsize=13)
+    light.append(
+        Image.open(io.BytesIO(plots.png(figure, dpi=110))).convert("RGB")
+    )
     plt.close(figure)
-hold = [1500, *[600] * (len(pictures) - 2), 3500]  # milliseconds a frame
-pictures[0].save(
-    save("collapse.gif"),
-    save_all=True,
-    append_images=pictures[1:],
-    duration=hold,
-    loop=0,
+save(light, "collapse.gif")
+save([turned(picture) for picture in light], "collapse-dark.gif")
+print(
+    "zero error from epoch", zero, {n: runs[n]["nc1"][-1] for n in RUNS}, epochs
 )
