@@ -200,8 +200,10 @@ def test_the_course_agrees_with_its_manifest() -> None:
         assert manifests.with_colab_lines(book, imports) == imports, hint
     readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
     assert manifests.with_generated(book, readme, "notebooks/") == readme, "run `ncourse sync`"
-    for name in ("picture", "map", "paths"):
+    for name in ("picture", "map"):
         assert f"<!-- {name} -->" in readme
+    assert "<!-- paths -->" in (book.folder / "00-start-here.ipynb").read_text(encoding="utf-8")
+    assert len(readme.split()) < 1000, "a README is read to its end if it is short"
     picture = (book.folder / "assets" / "map.svg").read_text(encoding="utf-8")
     assert manifests.map_svg(book) == picture, "run `ncourse sync`"
     on_disk = {path.name for path in book.folder.glob("*.ipynb")}
