@@ -195,7 +195,7 @@ def _beside(folder: Path, other: str, laptop: str) -> str:
                 f"{html.escape(numbers(first.measured))}; "
                 f"control: {html.escape(numbers(first.control))}</small>"
             )
-        lines += [card.removesuffix("</div>") + about + "</div>", ""]
+        lines += [card.removesuffix("</details>") + about + "</details>", ""]
     return "\n".join(lines)
 
 
