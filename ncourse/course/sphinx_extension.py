@@ -98,10 +98,12 @@ def tidy(app: Any, exception: Exception | None) -> None:
         return
     out = Path(app.outdir)
     for path in out.glob("*.html"):
-        page = _ICONS.sub("", path.read_text(encoding="utf-8"))
+        made = path.read_text(encoding="utf-8")
+        page = _ICONS.sub("", made)
         for pattern, replacement in _FIXES:
             page = pattern.sub(replacement, page)
-        write_whole(path, page)
+        if page != made:
+            write_whole(path, page)
     for pattern in ("_static/scripts/fontawesome.js*", "_static/scripts/*.map"):
         for path in out.glob(pattern):
             path.unlink()

@@ -1,18 +1,22 @@
 """Exercises of chapter 3, watching collapse."""
 
 import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
 
 from ncourse.exercises.checks import Exercise, Mistake
 from ncourse.exercises.draws import clouds, integer, log_uniform, normal, uniform
+from ncourse.models import Classifier, seeded
 
 IMPORTS = """
 import numpy as np
 import torch
+from torch.nn.functional import cross_entropy
 from ncourse.data import digits
 from ncourse.metrics import measure
 from ncourse.models import MLP
 from ncourse.papers import papyan2020
-from ncourse.training import extract
+from ncourse.training import extract, fit
 """
 
 
@@ -253,6 +257,91 @@ def _train_and_test(generator):
     yield train, labels, test[first], labels[some][first]
 
 
+# 3.6 ----------------------------------------------------------------------------------------------
+def train_and_measure(model, inputs, labels, orders, weight_decay):
+    """SGD, an epoch for each order; after each, exercise 3.1's number of all training features."""
+    optimizer = torch.optim.SGD(
+        model.parameters(), lr=0.05, momentum=0.9, weight_decay=weight_decay
+    )
+    measured = []
+    for order in orders:
+        model.train()
+        for batch in order.split(128):
+            optimizer.zero_grad()
+            cross_entropy(model(inputs[batch]), labels[batch]).backward()
+            optimizer.step()
+        model.eval()
+        with torch.no_grad():
+            features = model.features(inputs)
+        means = torch.stack([features[labels == k].mean(0) for k in range(int(labels.max()) + 1)])
+        within = (features - means[labels]).square().sum(1).mean()
+        measured.append(within / (means - means.mean(0)).square().sum(1).mean())
+    return torch.stack(measured)
+
+
+def _loop(decay=1.0, zero=True, train="always", evaluate=True, first=False, layer="features"):
+    """The reference with one thing done otherwise."""
+
+    def answer(model, inputs, labels, orders, weight_decay):
+        optimizer = torch.optim.SGD(
+            model.parameters(), lr=0.05, momentum=0.9, weight_decay=decay * weight_decay
+        )
+        measured = []
+
+        def look():
+            if evaluate:
+                model.eval()
+            with torch.no_grad():
+                seen = model.features(inputs) if layer == "features" else model(inputs)
+            measured.append(within_over_between(seen, labels))
+
+        if train == "once":
+            model.train()
+        for order in orders:
+            if train == "always":
+                model.train()
+            if first:
+                look()
+            for batch in order.split(128):
+                if zero:
+                    optimizer.zero_grad()
+                cross_entropy(model(inputs[batch]), labels[batch]).backward()
+                optimizer.step()
+            if not first:
+                look()
+        return torch.tensor(measured)
+
+    return answer
+
+
+def _last_batch(model, inputs, labels, orders, weight_decay):
+    optimizer = torch.optim.SGD(
+        model.parameters(), lr=0.05, momentum=0.9, weight_decay=weight_decay
+    )
+    measured = []
+    for order in orders:
+        model.train()
+        for batch in order.split(128):
+            optimizer.zero_grad()
+            cross_entropy(model(inputs[batch]), labels[batch]).backward()
+            optimizer.step()
+        model.eval()
+        with torch.no_grad():
+            measured.append(within_over_between(model.features(inputs[batch]), labels[batch]))
+    return torch.tensor(measured)
+
+
+def _small_networks(generator):
+    for counts, dim, epochs, training in (((60, 55, 70), 4, 3, True), ((80, 75), 3, 2, False)):
+        inputs, labels = clouds(generator, counts, dim, spread=2.0)
+        with seeded(integer(generator, 0, 10_000)):
+            body = nn.Sequential(nn.Linear(dim, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 5))
+            model = Classifier(body, nn.Linear(5, len(counts))).double().train(training)
+        orders = [torch.randperm(len(labels), generator=generator) for _ in range(epochs)]
+        yield model, inputs, labels, orders, uniform(generator, 0.05, 0.2)
+    yield model, inputs, labels, orders, 0.0
+
+
 EXERCISES = (
     Exercise(
         "3.1",
@@ -450,5 +539,66 @@ EXERCISES = (
         ),
         "Test features could form tight clouds in the wrong places. Measured around the training "
         "means, that counts as spread.",
+    ),
+    Exercise(
+        "3.6",
+        1,
+        train_and_measure,
+        _small_networks,
+        (
+            Mistake(
+                _loop(train="once"),
+                "Your network goes on training in evaluation mode after the first measurement: "
+                "call model.train() before each epoch.",
+            ),
+            Mistake(
+                _loop(train="never", evaluate=False),
+                "You leave the network in the mode in which it came. Train in training mode, "
+                "measure in evaluation mode.",
+            ),
+            Mistake(
+                _loop(evaluate=False),
+                "You measure in training mode, where batch norm uses the mean and variance of what "
+                "it is given, and changes its own. Call model.eval() before you measure.",
+            ),
+            Mistake(
+                _loop(zero=False),
+                "Gradients add up from step to step: call optimizer.zero_grad() before each.",
+            ),
+            Mistake(
+                _loop(decay=0.0),
+                "You train without weight decay. It is an argument of torch.optim.SGD.",
+            ),
+            Mistake(
+                _loop(decay=2.0),
+                "Your weight decay is twice as strong: its coefficient belongs to ||θ||²/2, as "
+                "torch.optim.SGD has it.",
+            ),
+            Mistake(
+                _loop(first=True),
+                "You measure before each epoch. The first number belongs to a network that has "
+                "seen the data once.",
+            ),
+            Mistake(
+                _loop(layer="logits"),
+                "You measure the logits. Collapse is about model.features(inputs).",
+            ),
+            Mistake(
+                _last_batch,
+                "You measure the last batch alone. Measure all training samples, with one network.",
+            ),
+        ),
+        (
+            "Two loops: over the orders, and over the batches of one order. The measurement stands "
+            "in the outer one, after the batches.",
+            "order.split(128) gives the indices of the batches; torch.optim.SGD takes lr, "
+            "momentum and weight_decay. model.train() before the batches, model.eval() after.",
+            "In a batch: optimizer.zero_grad(), cross_entropy(model(inputs[batch]), "
+            "labels[batch]).backward(), optimizer.step(). After them, under torch.no_grad(), "
+            "exercise 3.1's number of model.features(inputs).",
+        ),
+        "`fit` is this loop, with a step size that drops, a schedule of epochs, more numbers and "
+        "the test split. The measurement costs one forward pass and changes nothing in the "
+        "training.",
     ),
 )

@@ -276,7 +276,7 @@ def _exceptional(wanted: Any) -> bool:
 
 
 def find(name: str) -> Exercise:
-    """The exercise of that name; one for marks by its variant, e.g. "3.6v4".
+    """The exercise of that name; one for marks by its variant, e.g. "3.7v4".
 
     Raises:
         KeyError: if there is none, with the names that exist in its chapter.

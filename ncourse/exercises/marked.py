@@ -1,7 +1,7 @@
 """Exercises for marks: each with variants, of which a teacher's secret seed draws one.
 
 The chapters' own exercises are for practice: their solutions are a call away. These are asked in
-no chapter, `solution` does not show them, and "3.6v4" is variant 4 of exercise 3.6: another
+no chapter, `solution` does not show them, and "3.7v4" is variant 4 of exercise 3.7: another
 convention, another loss, another norm. Whoever reads this file finds the references all the same.
 """
 
@@ -65,7 +65,7 @@ class Marked:
         return "●○○" if self.minutes <= 5 else "●●○" if self.minutes <= 10 else "●●●"
 
     def exercise(self, variant: int) -> Exercise:
-        """One variant as an exercise, named e.g. "3.6v4"; it has no hints."""
+        """One variant as an exercise, named e.g. "3.7v4"; it has no hints."""
         chosen = self.variants[variant]
         none = "There are no hints to exercises for marks."
         return Exercise(
@@ -686,7 +686,7 @@ MARKED: tuple[Marked, ...] = (
         _with_classifier,
     ),
     Marked(
-        "3.6",
+        "3.7",
         3,
         10,
         _product((2, 4, 8, 16), ("first", "before")),
@@ -707,7 +707,7 @@ MARKED: tuple[Marked, ...] = (
         _histories,
     ),
     Marked(
-        "3.7",
+        "3.8",
         1,
         15,
         (("city", 0.0), ("cosine", 0.0), *(("whitened", s) for s in (0.0, 0.1, 0.5, 1.0, 2.0))),

@@ -293,7 +293,7 @@ def test_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
     assert run("assign", 3, "--out", tmp_path, "--exercises", "3.1, 3.2").startswith("0 wrote")
     assert "there already" in run("assign", 3, "--out", tmp_path)
-    assert "no exercise 3.8" in run("assign", 3, "--out", tmp_path / "x", "--exercises", "3.8")
+    assert "no exercise 3.9" in run("assign", 3, "--out", tmp_path / "x", "--exercises", "3.9")
     handout = tmp_path / "assignment-03.ipynb"
     notebook = nbformat.read(handout, as_version=4)
     for cell in notebook.cells:

@@ -121,7 +121,7 @@ def test_recordings_stand_where_a_page_asks_for_them(tmp_path: Path) -> None:
     assert "✗" in page
     assert "x: 0.5; z: 0.123; control: y: 2.5" in page, "numbers as the claims themselves show them"
     assert "<b>Laptop</b> holds for 3 of 3 seeds on numbers: 7 training samples" in page
-    assert page.count("<div") == page.count("</div>") == 1
+    assert page.count("<details") == page.count("</details>") == 1
     assert "| 512 | 0.012 | &lt;a&#124;b&gt; |" in page
     assert 'alt="A"' in page
     assert "`ncourse record first2020`" in page

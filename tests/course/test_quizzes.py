@@ -23,6 +23,7 @@ GUESSES = {
     "It gets better.",
     "Several more stored images a class.",
     "The one that has not collapsed.",
+    "Grouped by shared attributes first, and equally far apart later.",
 }
 MOST = 0.45  # of the questions may have the right option at one place
 

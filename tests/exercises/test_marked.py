@@ -56,15 +56,15 @@ def test_no_chapter_asks_them(  # their numbers go on where the chapter's end
 
 
 def test_neither_hints_nor_solutions(capsys: pytest.CaptureFixture) -> None:
-    solution("3.6v0")
-    hint("3.6v0")
+    solution("3.7v0")
+    hint("3.7v0")
     assert capsys.readouterr().out == (
         "Solutions are off in this assignment.\n"
         "Hint 1 of 3: There are no hints to exercises for marks.\n"
     )
 
 
-@pytest.mark.parametrize("name", ["3.6v", "3.6v999", "3.6vv1", "3.1v0", "v", "3.6v-1"])
+@pytest.mark.parametrize("name", ["3.7v", "3.7v999", "3.7vv1", "3.1v0", "v", "3.7v-1"])
 def test_what_is_no_variant(name: str) -> None:
     with pytest.raises(KeyError):
         marked(name)
@@ -98,4 +98,4 @@ def test_without_exercises_for_marks_or_without_a_word() -> None:
     with pytest.raises(assignments.AssignmentError, match="name a word of your own"):
         assignments.variants(BOOK.chapters[3], "")
     with pytest.raises(assignments.AssignmentError, match="no variant"):
-        assignments.tasks(BOOK, BOOK.chapters[3], ["3.6v99"])
+        assignments.tasks(BOOK, BOOK.chapters[3], ["3.7v99"])

@@ -315,6 +315,43 @@ def with_onehot(train_features, train_labels, test_features, test_labels):
     return (off**2).sum() / len(off) / spread
 
 
+@answers("3.6")
+def with_steps_of_its_own(model, inputs, labels, orders, weight_decay):
+    parameters, measured = list(model.parameters()), []
+    velocity = [torch.zeros_like(p) for p in parameters]
+    for order in orders:
+        model.train()
+        for start in range(0, len(order), 128):
+            batch = order[start : start + 128]
+            loss = functional.cross_entropy(model(inputs[batch]), labels[batch])
+            for p, v, g in zip(
+                parameters, velocity, torch.autograd.grad(loss, parameters), strict=True
+            ):
+                v.mul_(0.9).add_(g + weight_decay * p.detach())
+                p.data -= 0.05 * v
+        seen = model.eval().body(inputs).detach()
+        measured.append(by_traces(seen, labels))
+    return measured
+
+
+@answers("3.6")
+def with_a_loader(model, inputs, labels, orders, weight_decay):
+    data = torch.utils.data.TensorDataset(inputs, labels)
+    sgd = torch.optim.SGD(model.parameters(), 0.05, 0.9, weight_decay=weight_decay)
+    measured = []
+    for order in orders:
+        model.train()
+        for x, y in torch.utils.data.DataLoader(data, 128, sampler=order.tolist()):
+            sgd.zero_grad()
+            nn_loss = torch.nn.CrossEntropyLoss()(model(x), y)
+            nn_loss.backward()
+            sgd.step()
+        model.eval()
+        with torch.inference_mode():
+            measured.append(by_traces(model.features(inputs), labels))
+    return np.array(measured)
+
+
 # --- chapter 4 ------------------------------------------------------------------------------------
 
 
