@@ -75,7 +75,9 @@ for epoch in epochs:
     figure, panels = plots.axes(1, 2, width=7.2, height=4.3)
     for panel, name in zip(panels, RUNS, strict=True):
         draw(name, epoch, panel)
-    phase = "training error zero" if epoch >= zero else "still making mistakes"
+    phase = (
+        "training error zero" if epoch >= zero else "still making mistakes"
+    )
     figure.suptitle(f"epoch {epoch}: {phase}", fontsize=13)
     light.append(
         Image.open(io.BytesIO(plots.png(figure, dpi=110))).convert("RGB")
@@ -84,5 +86,8 @@ for epoch in epochs:
 save(light, "collapse.gif")
 save([turned(picture) for picture in light], "collapse-dark.gif")
 print(
-    "zero error from epoch", zero, {n: runs[n]["nc1"][-1] for n in RUNS}, epochs
+    "zero error from epoch",
+    zero,
+    {n: runs[n]["nc1"][-1] for n in RUNS},
+    epochs,
 )
