@@ -474,7 +474,7 @@ def test_one_sees_what_one_has_solved(tmp_path: Path, monkeypatch: pytest.Monkey
     shown = CliRunner().invoke(app, ["progress", str(tmp_path / "mine")]).output
     assert "3.1 ✓" in shown
     assert "3.2 ○" in shown
-    assert "1 of 5" in shown
+    assert "1 of 6" in shown
     empty = CliRunner().invoke(app, ["progress", str(tmp_path)])
     assert "no notebook of the course" in " ".join((empty.output + empty.stderr).split())
 
