@@ -104,8 +104,8 @@ def tidy(app: Any, exception: Exception | None) -> None:
             page = pattern.sub(replacement, page)
         if page != made:
             write_whole(path, page)
-    for pattern in ("_static/scripts/fontawesome.js*", "_static/scripts/*.map"):
-        for path in out.glob(pattern):
+    for unused in ("_static/scripts/fontawesome.js*", "_static/scripts/*.map"):
+        for path in out.glob(unused):
             path.unlink()
 
 

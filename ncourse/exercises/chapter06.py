@@ -12,7 +12,6 @@ import math
 from dataclasses import replace
 import numpy as np
 import torch
-from torch.linalg import svdvals
 from ncourse.papers import jacot2024
 """
 
