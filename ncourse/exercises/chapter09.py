@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch.nn.functional import normalize
 from ncourse.continual import ExperienceReplay, Naive, ProgressiveCollapse, Stream, dot_regression
-from ncourse.continual import final_accuracy, forgetting, learn
+from ncourse.continual import final_accuracy, first_minus_last, forgetting, learn
 from ncourse.data import digits
 from ncourse.papers import wang2025
 from ncourse.simplex import SimplexFrame, growth_cosine

@@ -10,7 +10,10 @@ from ncourse.exercises.draws import clouds, integer, log_uniform, normal, unifor
 IMPORTS = """
 import math
 import torch
+from ncourse.data import grammar, python_docs
 from ncourse.papers import wu2024, zhao2026
+from ncourse.simplex import cosine_matrix
+from ncourse.ties import solve_tied
 """
 
 
