@@ -168,6 +168,7 @@ def fuzz_other_metrics(source: Any) -> None:
     survives(lambda: metrics.nearest_class_mean(first, second), first, second)
     survives(lambda: metrics.variability_collapse_index(first, labels), first, labels)
     survives(lambda: metrics.principal_angles(first, second), first, second)
+    survives(lambda: metrics.by_class(first, labels, second), first, labels, may_be_nan=True)
     survives(lambda: metrics.one_vs_rest_margin(first), first)
     survives(lambda: metrics.hyperspherical_uniformity(first), first)
     layers = {"first": first, "second": second}

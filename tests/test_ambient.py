@@ -50,6 +50,7 @@ CASES: dict[str, Callable[[], Any]] = {
     "CollapseMetric": lambda: _stream(False),
     "CollapseMetric, features kept": lambda: _stream(True),
     "measure": _measure,
+    "by_class": lambda: metrics.by_class(*_data()[:3]),
     "measure_layers": _layers,
     "nearest_class_mean": lambda: metrics.nearest_class_mean(_data()[0], _data()[3]).tolist(),
     "one_vs_rest_margin": lambda: metrics.one_vs_rest_margin(_data()[3]),
@@ -145,7 +146,7 @@ HOLDING = {"Curvature", "LayerPeeled", "LossDecomposition", "Optimum", "Point", 
 
 
 # These compute nothing of their own: `capture` runs the caller's model as the caller set it up.
-NOT_COMPUTING = {"CONVENTIONS", "Captured", "CollapseReport", "Convention", "capture"}
+NOT_COMPUTING = {"ByClass", "CONVENTIONS", "Captured", "CollapseReport", "Convention", "capture"}
 
 
 @contextmanager
