@@ -243,22 +243,24 @@ def test_pale_words_are_noticed(visit: Visit) -> None:
 
 
 def test_a_claim_leads_to_its_cell(visit: Visit, server: str) -> None:
-    page = _open(visit, f"{server}/claims.html")
+    page = visit.page
+    page.goto(f"{server}/claims.html")
     cards = page.locator(".nc-claim-entry")
     links = page.locator(".nc-claim-entry > a")
     assert cards.count() == links.count() > 100
     for word in ("Measured", "Control", "Source", "Data"):
         assert page.locator(".nc-claim-entry b", has_text=word).count() >= cards.count()
     words = cards.nth(30).locator(".nc-claim summary").inner_text()
-    assert not cards.nth(30).locator("small").first.is_visible()
-    cards.nth(30).locator("summary").click()
-    assert cards.nth(30).locator("small").first.is_visible()
+    fold = cards.nth(30).locator("details")
+    assert fold.get_attribute("open") is None
+    fold.locator("summary").click()
+    assert fold.get_attribute("open") is not None
     links.nth(30).click()
     page.wait_for_url("**#claim-*")
     place = page.locator(f"#{urlsplit(page.url).fragment}")
     place.wait_for(state="visible", timeout=20_000)  # the chapter is large
     assert place.locator("summary").inner_text() == words
-    assert place.locator("small").first.is_visible()
+    assert place.get_attribute("open") is not None
     assert visit.faults == []
 
 
