@@ -35,10 +35,12 @@ def handout(book: Book, chapter: Chapter, out: Path) -> None:
     if browser is None:
         raise HandoutError(f"printing needs Chromium; none of {', '.join(BROWSERS)} is installed")
     command = [browser, "--headless", "--disable-gpu", "--no-pdf-header-footer"]
-    command += [f"--virtual-time-budget={PATIENCE}", f"--print-to-pdf={out.resolve()}"]
+    made = out.resolve().with_suffix(".part.pdf")  # what was there stays until there is a new one
+    command += [f"--virtual-time-budget={PATIENCE}", f"--print-to-pdf={made}"]
     if hasattr(os, "geteuid") and os.geteuid() == 0:  # Chromium refuses root otherwise
         command.append("--no-sandbox")
-    out.unlink(missing_ok=True)
     told = subprocess.run([*command, page.as_uri()], capture_output=True, text=True)
-    if told.returncode or not out.is_file():
-        raise HandoutError(f"{browser} printed nothing:\n{told.stderr[-500:]}")
+    if told.returncode or not made.is_file():
+        made.unlink(missing_ok=True)
+        raise HandoutError(f"{browser} printed nothing into {out}:\n{told.stderr[-500:]}")
+    made.replace(out)

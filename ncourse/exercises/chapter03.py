@@ -279,21 +279,23 @@ def train_and_measure(model, inputs, labels, orders, weight_decay):
     return torch.stack(measured)
 
 
-def _loop(decay=1.0, zero=True, train="always", evaluate=True, first=False, layer="features"):
+def _loop(
+    decay=1.0, zero=True, train="always", evaluate=True, first=False, logits=False, last=False
+):
     """The reference with one thing done otherwise."""
 
     def answer(model, inputs, labels, orders, weight_decay):
         optimizer = torch.optim.SGD(
             model.parameters(), lr=0.05, momentum=0.9, weight_decay=decay * weight_decay
         )
-        measured = []
+        measured, everything = [], torch.arange(len(inputs))
 
-        def look():
+        def look(rows):
             if evaluate:
                 model.eval()
             with torch.no_grad():
-                seen = model.features(inputs) if layer == "features" else model(inputs)
-            measured.append(within_over_between(seen, labels))
+                seen = model(inputs[rows]) if logits else model.features(inputs[rows])
+            measured.append(within_over_between(seen, labels[rows]))
 
         if train == "once":
             model.train()
@@ -301,34 +303,17 @@ def _loop(decay=1.0, zero=True, train="always", evaluate=True, first=False, laye
             if train == "always":
                 model.train()
             if first:
-                look()
+                look(everything)
             for batch in order.split(128):
                 if zero:
                     optimizer.zero_grad()
                 cross_entropy(model(inputs[batch]), labels[batch]).backward()
                 optimizer.step()
             if not first:
-                look()
+                look(batch if last else everything)
         return torch.tensor(measured)
 
     return answer
-
-
-def _last_batch(model, inputs, labels, orders, weight_decay):
-    optimizer = torch.optim.SGD(
-        model.parameters(), lr=0.05, momentum=0.9, weight_decay=weight_decay
-    )
-    measured = []
-    for order in orders:
-        model.train()
-        for batch in order.split(128):
-            optimizer.zero_grad()
-            cross_entropy(model(inputs[batch]), labels[batch]).backward()
-            optimizer.step()
-        model.eval()
-        with torch.no_grad():
-            measured.append(within_over_between(model.features(inputs[batch]), labels[batch]))
-    return torch.tensor(measured)
 
 
 def _small_networks(generator):
@@ -580,11 +565,11 @@ EXERCISES = (
                 "seen the data once.",
             ),
             Mistake(
-                _loop(layer="logits"),
+                _loop(logits=True),
                 "You measure the logits. Collapse is about model.features(inputs).",
             ),
             Mistake(
-                _last_batch,
+                _loop(last=True),
                 "You measure the last batch alone. Measure all training samples, with one network.",
             ),
         ),

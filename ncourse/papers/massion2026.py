@@ -1,4 +1,4 @@
-"""Massion, Massart, Makhlouf 2026: the bias decides between a simplex and an orthogonal frame.
+"""Massion, Makhlouf, Massart 2026: the bias decides between a simplex and an orthogonal frame.
 
 "The role of class encoding in neural collapse" (arXiv 2606.00344), known here by its abstract. In
 the unconstrained features model with squared errors, one-hot labels and classes of equal size, the
@@ -28,7 +28,7 @@ MODEL = UFM(
 )  # fmt: skip
 PENALTIES = (0.0, 1e-3, 5e-3, 0.02, 0.05, 0.1, 1.0, 10.0)
 
-MASSION = "Massion, Massart, Makhlouf 2026 (abstract); the numbers: this course"
+MASSION = "Massion, Makhlouf, Massart 2026 (abstract); the numbers: this course"
 
 
 @declared(

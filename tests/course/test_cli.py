@@ -315,3 +315,25 @@ def test_record_writes_the_command_and_the_scale(
     result = CliRunner().invoke(cli.app, ["record", "nobody1999", str(out), "--seed", "1"])
     assert result.exit_code == 1
     assert "there is no paper 'nobody1999'; there are ammar2024," in result.stderr
+
+
+def test_a_chapter_that_cannot_be_printed(
+    run: Callable[..., Result], course: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "one.pdf"
+    out.write_text("an older one")
+    result = run("pdf", "1", "--out", str(out))
+    assert result.exit_code == 1
+    assert "run `ncourse build` first" in " ".join(result.stderr.split())
+    page = course / "_build" / "html" / "01-one.html"
+    page.parent.mkdir(parents=True)
+    page.write_text("<p>One.</p>")
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    result = run("pdf", "1", "--out", str(out))
+    assert result.exit_code == 1
+    assert "printing needs Chromium" in result.stderr
+    monkeypatch.setattr(shutil, "which", lambda name: sys.executable)  # prints no page
+    result = run("pdf", "1", "--out", str(out))
+    assert result.exit_code == 1
+    assert "printed nothing" in result.stderr
+    assert out.read_text() == "an older one"
