@@ -611,12 +611,13 @@ def new(
 @app.command()
 def sync() -> None:
     """Bring headers, references, tables and the map in line with `book.toml` and the `.bib`."""
+    from ncourse.course.pages import ClaimsError
     from ncourse.course.sync import sync as bring_in_line
 
     book = _book()
     try:
         changed = bring_in_line(book)
-    except (ManifestError, CitationError) as error:
+    except (ManifestError, CitationError, ClaimsError) as error:
         raise _fail(str(error)) from None
     for path in changed:
         console.print(f"wrote {path.relative_to(book.root)}", highlight=False)
