@@ -308,7 +308,7 @@ def test_the_playground_stands_in_place_of_its_mark() -> None:
     page = pages.with_playground(
         "# A\n\n<!-- playground hero -->\n\nWords of `<!-- playground -->`."
     )
-    assert page.startswith("# A\n\n`````{raw} html\n<style>")
+    assert page.startswith("# A\n\n`````{raw} html\n<link rel=")
     assert page.endswith("</script>\n\n`````\n\nWords of `<!-- playground -->`.")
     assert page.count("mountPlayground(document") == 1
     assert '{"hero": true' in page
