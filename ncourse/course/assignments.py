@@ -24,6 +24,7 @@ __all__ = ["AssignmentError", "Task", "assignment", "tasks"]
 
 HEADING = re.compile(r"^### Exercise (\d+\.\d+) · (\d+) min · (●○○|●●○|●●●)$", re.MULTILINE)
 METADATA = "ncourse_assignment"
+_OBJECTIVE = re.compile(r"\*Objective (\d)\.\*\s*")
 
 
 class AssignmentError(ValueError):
@@ -51,6 +52,12 @@ class Task:
     stub: str
     imports: str
     function: str
+
+    @property
+    def objective(self) -> int | None:
+        """The number of the chapter's objective that it serves; None for one for marks."""
+        found = _OBJECTIVE.match(self.text)
+        return int(found[1]) if found else None
 
     @property
     def points(self) -> int:
@@ -197,7 +204,7 @@ its cell, imports too. Other cells are yours. Hand in this file."""
     for task in chosen:
         key = task.exercise.replace(".", "-")
         heading = f"## Exercise {task.exercise} · {task.points} points · {task.level}"
-        text = re.sub(r"^\*Objective \d\.\*\s*", "", task.text)
+        text = _OBJECTIVE.sub("", task.text, count=1)
         place = f"In the course: [{chapter.heading}]({_address(book, chapter, task, site)})."
         made.append(new_markdown_cell(f"{heading}\n\n{text}\n\n{place}", id=f"text-{key}"))
         made.append(new_code_cell(task.stub, id=f"answer-{key}"))

@@ -34,7 +34,13 @@ class Chapter:
     minutes: int
     prerequisites: tuple[int, ...]
     objectives: tuple[str, ...]
+    optional: tuple[tuple[str, tuple[int, ...]], ...]
     draft: bool
+
+    @property
+    def optional_sections(self) -> Mapping[str, tuple[int, ...]]:
+        """Titles of sections that a short class leaves for reading -> objectives they serve."""
+        return dict(self.optional)
 
     @property
     def heading(self) -> str:
@@ -228,6 +234,7 @@ _CHAPTER_KEYS: dict[str, Any] = {
     "minutes": int,
     "prerequisites": list[int],
     "objectives": list[str],
+    "optional": dict,
     "draft": bool,
 }
 
@@ -239,7 +246,7 @@ def _chapter(
     name = entry.get("file") or entry.get("title") if isinstance(entry, dict) else None
     where = f'chapter "{name}"' if name else "a [[parts.chapters]] table"
     if isinstance(entry, dict):
-        entry = {"draft": False, **entry}
+        entry = {"draft": False, "optional": {}, **entry}
     fields = _checked(entry, where, _CHAPTER_KEYS)
     number, file = fields["number"], fields["file"]
     if number in earlier:
@@ -279,6 +286,13 @@ def _chapter(
         raise ManifestError(
             f"objectives of {where} has {len(fields['objectives'])} entries; write 3 to 5"
         )
+    serve = range(1, len(fields["objectives"]) + 1)
+    for title, numbers in fields["optional"].items():
+        if not (_is_a(numbers, list[int]) and numbers and all(n in serve for n in numbers)):
+            raise ManifestError(
+                f'optional of {where} has "{title}" = {numbers!r}; write the numbers of the '
+                f"objectives that this section serves, of 1 to {len(serve)}"
+            )
     return Chapter(
         number=number,
         file=file,
@@ -287,6 +301,7 @@ def _chapter(
         minutes=fields["minutes"],
         prerequisites=tuple(fields["prerequisites"]),
         objectives=tuple(fields["objectives"]),
+        optional=tuple((title, tuple(numbers)) for title, numbers in fields["optional"].items()),
         draft=fields["draft"],
     )
 

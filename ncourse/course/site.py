@@ -241,7 +241,7 @@ def _write_source(
     pages = {
         "claims": claims_page(book, notebooks),
         "references": references_page(book),
-        **(teaching_pages(book) if solutions else {}),
+        **(teaching_pages(book, notebooks) if solutions else {}),
     }
     if PACKAGE.is_relative_to(book.root):  # a checkout of the course, and not a course of someone's
         pages |= api_pages(book.papers_of_drafts)

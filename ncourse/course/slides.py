@@ -4,6 +4,9 @@ Which cells are shown stands in the notebook, as tags: `slide` shows a cell whol
 shows of each paragraph its first sentence and those with a term in bold, and gives the rest to the
 speaker's notes. A code cell shows its figure or claims; without these its source, unless that is
 tagged `hide-input`, and what it printed.
+
+The pages of the shortest plan of a class follow each other, at most one a minute. What this plan
+leaves out hangs below the page before it, as asides.
 """
 
 import base64
@@ -11,7 +14,7 @@ import html
 import itertools
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -24,6 +27,7 @@ from pygments.formatters import HtmlFormatter
 from pygments.lexers import PythonLexer
 
 from ncourse.course.manifest import Book, Chapter
+from ncourse.course.plans import FIRST, LENGTHS, QUIZ, Plan, place_of, plan
 from ncourse.figures.live import is_figure, script, to_html
 
 __all__ = ["Slide", "deck", "slides"]
@@ -42,12 +46,14 @@ class Slide:
 
     Attributes:
         title: HTML.
+        place: where in the notebook it comes from, as a plan names it.
         blocks: HTML of each block, in order.
         notes: paragraphs for the speaker, HTML.
         lines: how much of the page is taken, in lines of text.
     """
 
     title: str
+    place: str = FIRST
     blocks: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     lines: float = 0.0
@@ -61,6 +67,7 @@ class _Block:
     body: str
     lines: float
     notes: str = ""
+    place: str = ""  # of a heading or a question in a quiz: the line that says where one is
 
 
 def deck(book: Book, chapter: Chapter, notebook: NotebookNode) -> str:
@@ -72,8 +79,16 @@ def deck(book: Book, chapter: Chapter, notebook: NotebookNode) -> str:
         notebook: with its outputs.
     """
     by = "".join(f"<p>{html.escape(text)}</p>" for text in (book.title, ", ".join(book.authors)))
-    first = Slide(html.escape(chapter.heading), [f'<div class="title">{by}</div>'])
-    pages = "\n".join(_section(slide) for slide in [first, *slides(book, chapter, notebook)])
+    first = Slide(html.escape(chapter.heading), blocks=[f'<div class="title">{by}</div>'])
+    found = slides(book, chapter, notebook)
+    shortest = plan(book, chapter, min(*LENGTHS, chapter.minutes))
+    stacks = [[first]]
+    for slide, shown in zip(found, main_line(found, shortest), strict=True):
+        if shown:
+            stacks.append([slide])
+        else:
+            stacks[-1].append(slide)
+    pages = "\n".join(map(_stack, stacks))
     reveal = _package_folder("sphinx_revealjs") / "_static" / "revealjs"
     mathjax = _package_folder("sphinx-mathjax-offline") / "static" / "mathjax"
     style = book.folder / "assets" / STYLE
@@ -117,6 +132,7 @@ def slides(book: Book, chapter: Chapter, notebook: NotebookNode) -> list[Slide]:
     under the same title.
     """
     found = [Slide(html.escape(chapter.heading))]
+    place = FIRST
     for cell in notebook.cells:
         tags = cell.metadata.get("tags", [])
         shown = WHOLE in tags or LEAD in tags
@@ -127,10 +143,41 @@ def slides(book: Book, chapter: Chapter, notebook: NotebookNode) -> list[Slide]:
             blocks = _code_blocks(cell)
         for block in blocks:
             if block.kind == "heading":
-                found.append(Slide(block.body))
+                place = place_of(block.place, place)
+                found.append(Slide(block.body, place))
             elif shown:
                 _place(found, block)
     return _without_orphans([slide for slide in found if slide.blocks])
+
+
+def main_line(found: Sequence[Slide], made: Plan) -> list[bool]:
+    """Which slides a class goes through: those of its plan, at most one a minute.
+
+    Where a part has more, those that only go on with a text are left first, from the last.
+    """
+
+    def rank(index: int) -> int:
+        shown = "".join(found[index].blocks)
+        if index == 0 or found[index - 1].place != found[index].place or "<ol class=" in shown:
+            return 0
+        return 1 if 'class="figure"' in shown else 2
+
+    kept: set[int] = set()
+    for slot in made.slots:
+        here = [
+            (rank(index), slot.places.index(slide.place), index)
+            for index, slide in enumerate(found)
+            if slide.place in slot.places
+        ]
+        room = min(slot.pages, slot.minutes) - (FIRST in slot.places)  # there the title comes first
+        kept.update(index for _, _, index in sorted(here)[:room])
+    return [index in kept for index in range(len(found))]
+
+
+def numbers(found: Sequence[Slide], places: Sequence[str]) -> list[int]:
+    """The numbers that the slides of these places show in their corner, in order."""
+    pages = [n for n, slide in enumerate(found, start=2) if slide.place in places]
+    return [1, *pages] if FIRST in places else pages
 
 
 def _joined(blocks: Iterable[_Block]) -> Iterator[_Block]:
@@ -139,7 +186,7 @@ def _joined(blocks: Iterable[_Block]) -> Iterator[_Block]:
     for block in blocks:
         if before is not None and block.kind == "text" and before.lines + block.lines <= LINES:
             lines, notes = before.lines + block.lines, before.notes + block.notes
-            block = _Block(before.kind, before.body + block.body, lines, notes)
+            block = replace(before, body=before.body + block.body, lines=lines, notes=notes)
         elif before is not None:
             yield before
         before = block if _ANNOUNCES.search(block.body) else None
@@ -154,8 +201,10 @@ def _place(found: list[Slide], block: _Block) -> None:
     last = found[-1]
     full = last.lines + block.lines > LINES
     if last.blocks and (full or block.kind == "question"):
-        last = Slide(last.title)
+        last = Slide(last.title, last.place)
         found.append(last)
+    if last.place.startswith(QUIZ) and (number := re.match(r"\*\*(\d+)\. ", block.place)):
+        last.place = f"{QUIZ} {number[1]}"
     last.blocks.append(block.body)
     last.lines += block.lines
     if block.notes:
@@ -248,7 +297,7 @@ def _text_blocks(book: Book, source: str, *, lead: bool) -> Iterator[_Block]:
         if token.type == "heading_open":
             title = text.lstrip("# ")
             lead = lead and title != "Check"
-            yield _Block("heading", _inline(book, title), 0)
+            yield _Block("heading", _inline(book, title), 0, place=text)
         elif token.type == "paragraph_open":
             question = re.match(r"\*\*\d+\. ", text) is not None
             # What the next paragraph begins with "This" about must be there to be read.
@@ -257,7 +306,8 @@ def _text_blocks(book: Book, source: str, *, lead: bool) -> Iterator[_Block]:
             height = sum(2.2 for _ in re.findall(r"\$\$", text)) / 2 + _lines(short) + 0.4
             if "![" in text:
                 height = LINES - 1
-            yield _Block("question" if question else "text", _html(book, short), height, notes)
+            kind = "question" if question else "text"
+            yield _Block(kind, _html(book, short), height, notes, text if question else "")
         elif token.type in ("bullet_list_open", "ordered_list_open"):
             yield from _items(book, token, rows)
         elif token.type == "table_open":
@@ -412,6 +462,12 @@ def _data(book: Book, address: str) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
 
 
+def _stack(stack: Sequence[Slide]) -> str:
+    """A slide with its asides, which reveal.js puts below it."""
+    pages = "\n".join(map(_section, stack))
+    return f"<section>{pages}</section>" if len(stack) > 1 else pages
+
+
 def _section(slide: Slide) -> str:
     """A slide as reveal.js reads it."""
     notes = f'<aside class="notes">{"".join(slide.notes)}</aside>' if slide.notes else ""
@@ -460,6 +516,8 @@ window.ready = MathJax.startup.promise
     return Reveal.initialize({
       width: 1280, height: 720, margin: 0, center: false, hash: true, slideNumber: "c/t",
       transition: "none", plugins: [RevealNotes],
+      // A remote control and the space bar walk along the class; only an arrow goes down to asides.
+      keyboard: {32: "right", 33: "left", 34: "right"},
     });
   });
 """
