@@ -333,9 +333,9 @@ def configuration(book: Book) -> dict[str, Any]:
     if (book.folder / "assets" / "favicon.svg").is_file():
         settings["html"]["favicon"] = "assets/favicon.svg"
     theme = settings["sphinx"]["config"]["html_theme_options"]
-    if book.repository:
+    if book.on_github:  # Colab and Binder open notebooks from there
         theme |= {
-            "repository_url": f"https://github.com/{book.repository}",
+            "repository_url": book.web_address,
             "repository_branch": "main",
             "path_to_docs": book.src,
             "use_repository_button": True,
