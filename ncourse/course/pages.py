@@ -19,7 +19,8 @@ from ncourse.course.manifest import Book, Chapter
 from ncourse.figures.live import is_figure, to_html
 
 BACK_MATTER = (
-    *("playground", "teaching", "in-a-class", "claims", "notation", "glossary", "refresher"),
+    *("playground", "teaching", "in-a-class", "your-server"),
+    *("claims", "notation", "glossary", "refresher"),
     *("after", "your-model", "larger-runs", "beyond-digits", "cost", "data-sets"),
     *("references", "api", "changelog"),
 )
