@@ -620,6 +620,7 @@ def sync(
 ) -> None:
     """Bring headers, references, tables and the map in line with `book.toml` and the `.bib`."""
     from ncourse.course.manifest import name_repository
+    from ncourse.course.pages import ClaimsError
     from ncourse.course.sync import sync as bring_in_line
 
     book = _book()
@@ -628,7 +629,7 @@ def sync(
         if repository is not None and name_repository(book.root / "book.toml", repository):
             changed.append(book.root / "book.toml")
         changed += bring_in_line(_book())
-    except (ManifestError, CitationError) as error:
+    except (ManifestError, CitationError, ClaimsError) as error:
         raise _fail(str(error)) from None
     for path in changed:
         console.print(f"wrote {path.relative_to(book.root)}", highlight=False)

@@ -1,5 +1,6 @@
 """The manifest, and what is made from it."""
 
+import re
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -9,6 +10,7 @@ import pytest
 from ncourse.course import manifest as manifests
 from ncourse.course import references
 from ncourse.course.manifest import ManifestError, load
+from ncourse.course.pages import with_chosen_results
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -246,10 +248,18 @@ def test_the_course_agrees_with_its_manifest() -> None:
         assert manifests.with_install_lines(book, imports) == imports, hint
     readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
     assert manifests.with_generated(book, readme, "notebooks/") == readme, "run `ncourse sync`"
+    made, pictures = with_chosen_results(book, readme)
+    assert made == readme, "run `ncourse sync`"
+    assert len(pictures) == 4
+    for path, content in pictures.items():
+        assert path.read_bytes() == content, "run `ncourse sync`"
     for name in ("picture", "map"):
         assert f"<!-- {name} -->" in readme
     assert "<!-- paths -->" in (book.folder / "00-start-here.ipynb").read_text(encoding="utf-8")
-    assert len(readme.split()) < 1000, "a README is read to its end if it is short"
+    marks_addresses_alt_texts = r"<[^>]*>|\]\([^)]*\)|!\[[^\]]*\]"
+    visible = re.sub(marks_addresses_alt_texts, " ", readme)
+    words = re.findall(r"\S*\w\S*", visible)
+    assert len(words) < 900, "a README is read to its end if it is short"
     picture = (book.folder / "assets" / "map.svg").read_text(encoding="utf-8")
     assert manifests.map_svg(book) == picture, "run `ncourse sync`"
     on_disk = {path.name for path in book.folder.glob("*.ipynb")}

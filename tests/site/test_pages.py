@@ -409,15 +409,47 @@ def test_a_point_shows_its_image_on_hover_and_by_keyboard(visit: Visit, server: 
     assert visit.faults == []
 
 
+# What is asked, and which page comes first: who asks for a word is told what it means, who asks
+# for a subject where it is taught, who asks for a function how it is called.
+SEARCHED = {
+    "ETF": "glossary.html",
+    "simplex": "glossary.html",
+    "minority collapse": "glossary.html",
+    "simplex geometry": "01-simplex-geometry.html",
+    "Mahalanobis": "10-what-collapse-buys.html",
+    "nearest_etf": "api-geometry.html#ncourse.simplex.nearest_etf",
+}
+
+
 @pytest.mark.parametrize("as_file", [False, True], ids=["served", "file"])
-def test_search_finds_a_word(visit: Visit, server: str, as_file: bool) -> None:
+@pytest.mark.parametrize("asked", SEARCHED)
+def test_search_explains_then_teaches_then_lists(
+    visit: Visit, server: str, asked: str, as_file: bool
+) -> None:
     address = (SITE / "search.html").as_uri() if as_file else f"{server}/search.html"
-    visit.page.goto(f"{address}?q=simplex")
-    found = visit.page.locator("#search-results li a")
-    found.first.wait_for(timeout=10_000)
-    targets = [link.get_attribute("href") or "" for link in found.all()]
-    chapter = load(REPOSITORY / "book.toml").chapter(1)
-    assert any(chapter.stem in target for target in targets), targets
+    page = visit.page
+    page.goto(f"{address}?q={asked}")
+    page.wait_for_function(
+        "document.querySelector('.search-summary')?.textContent.includes('found')"
+    )
+    results = page.locator("#search-results li")
+    targets = [one.get_attribute("href") or "" for one in results.locator("a").all()]
+    assert targets[0].startswith(SEARCHED[asked]), targets[:5]
+    # Attributes and methods, of which there are many, come after all that is prose.
+    lists = ("api", "teaching", "references", "changelog")
+    kinds = [target.startswith(lists) for target in targets]
+    later = kinds[1:] if SEARCHED[asked].startswith("api") else kinds
+    assert later == sorted(later), targets
+    # Each of the first results says what stands there, and why it was found.
+    for result in results.all()[:5]:
+        assert len(result.locator(".context").inner_text()) > 30, result.inner_text()
+        words = result.inner_text().lower()
+        assert any(word in words for word in asked.lower().split()), words
+    assert results.locator("mark").count() > 0
+    # And its link leads to that place.
+    for target in targets[:5]:
+        file, _, anchor = target.partition("#")
+        assert not anchor or f'id="{anchor}"' in (SITE / file).read_text(encoding="utf-8"), target
     assert visit.faults == []
 
 
