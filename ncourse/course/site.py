@@ -35,6 +35,7 @@ from ncourse.course.pages import (
 )
 from ncourse.course.slides import STYLE as SLIDES_STYLE
 from ncourse.course.slides import deck
+from ncourse.course.slides import index as slides_index
 from ncourse.course.solutions import with_solutions
 from ncourse.course.sphinx_extension import MATHS_CLASS
 from ncourse.course.teaching import pages as teaching_pages
@@ -96,6 +97,7 @@ def build(book: Book, console: Console, *, as_stored: bool = False, solutions: b
     for chapter, notebook in zip(book.chapters, notebooks, strict=True):
         slides = made / "slides" / f"{chapter.stem}.html"
         slides.write_text(deck(book, chapter, notebook), encoding="utf-8")
+    (made / "slides" / "index.html").write_text(slides_index(book, notebooks), encoding="utf-8")
     stamp.unlink(missing_ok=True)  # from here to the end there is no whole site to go on from
     for new, old in ((made, html), (doctrees, folder / "doctrees")):
         shutil.rmtree(old, ignore_errors=True)

@@ -30,7 +30,7 @@ from ncourse.course.manifest import Book, Chapter
 from ncourse.course.plans import FIRST, LENGTHS, QUIZ, Plan, place_of, plan
 from ncourse.figures.live import is_figure, script, to_html
 
-__all__ = ["Slide", "deck", "slides"]
+__all__ = ["Slide", "deck", "index", "main_line", "numbers", "slides"]
 
 WHOLE, LEAD = "slide", "slide-lead"
 STYLE = "slides.css"
@@ -96,6 +96,7 @@ def deck(book: Book, chapter: Chapter, notebook: NotebookNode) -> str:
         (reveal / "dist" / "reset.css").read_text(encoding="utf-8"),
         (reveal / "dist" / "reveal.css").read_text(encoding="utf-8"),
         HtmlFormatter(style="default").get_style_defs(".highlight"),
+        HtmlFormatter(style="github-dark").get_style_defs('html[data-theme="dark"] .highlight'),
         style.read_text(encoding="utf-8") if style.is_file() else "",
     ]
     scripts = [
@@ -109,6 +110,7 @@ def deck(book: Book, chapter: Chapter, notebook: NotebookNode) -> str:
         f'<!DOCTYPE html>\n<html lang="{book.language}">\n<head>\n<meta charset="utf-8">',
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
         f"<title>{html.escape(chapter.heading)}: slides</title>",
+        f"<script>{_THEME}</script>",
         *(f"<style>{text}</style>" for text in styles),
         f'</head>\n<body>\n<div class="reveal"><div class="slides">\n{pages}\n</div></div>',
         # "</script" inside a script would end it; in JavaScript "<\/" is the same text.
@@ -121,6 +123,45 @@ def deck(book: Book, chapter: Chapter, notebook: NotebookNode) -> str:
             for module in sorted(set(re.findall(r"<nc-(\w+) ", pages)))
         ),
         "</body>\n</html>\n",
+    ]
+    return "\n".join(lines)
+
+
+def index(book: Book, notebooks: Sequence[NotebookNode]) -> str:
+    """The list of all decks, which stands beside them, as HTML.
+
+    Args:
+        book: the course.
+        notebooks: from which its slides are cut, one for each chapter.
+    """
+    style = book.folder / "assets" / STYLE
+    rows = []
+    for chapter, notebook in zip(book.chapters, notebooks, strict=True):
+        found = slides(book, chapter, notebook)
+        length = min(*LENGTHS, chapter.minutes)
+        shown = 1 + sum(main_line(found, plan(book, chapter, length)))
+        rows.append(
+            f'<tr><td class="number">{chapter.number}</td>'
+            f'<td><a href="{chapter.stem}.html">{html.escape(chapter.title)}</a></td>'
+            f'<td class="number">{length}</td><td class="number">{shown}</td>'
+            f'<td class="number">{1 + len(found) - shown}</td></tr>'
+        )
+    heads = ("", "Chapter", "Minutes", "Slides", "Asides")
+    lines = [
+        f'<!DOCTYPE html>\n<html lang="{book.language}">\n<head>\n<meta charset="utf-8">',
+        '<meta name="viewport" content="width=device-width, initial-scale=1">',
+        f"<title>{html.escape(book.title)}: slides</title>",
+        f"<script>{_THEME}</script>",
+        f"<style>{style.read_text(encoding='utf-8') if style.is_file() else ''}</style>",
+        '</head>\n<body>\n<main class="decks">',
+        f"<h1>{html.escape(book.title)}: slides</h1>",
+        '<p><a href="../index.html">The course</a></p>',
+        f"<table>\n<tr>{''.join(f'<th>{head}</th>' for head in heads)}</tr>",
+        *rows,
+        "</table>",
+        "<p>→ or space: the next slide. ↓: an aside. S: the speaker’s view. T: light or dark. "
+        "?print-pdf behind the address: for printing.</p>",
+        "</main>\n</body>\n</html>\n",
     ]
     return "\n".join(lines)
 
@@ -464,17 +505,18 @@ def _data(book: Book, address: str) -> str:
 
 def _stack(stack: Sequence[Slide]) -> str:
     """A slide with its asides, which reveal.js puts below it."""
-    pages = "\n".join(map(_section, stack))
+    pages = "\n".join(_section(slide, aside=k > 0) for k, slide in enumerate(stack))
     return f"<section>{pages}</section>" if len(stack) > 1 else pages
 
 
-def _section(slide: Slide) -> str:
+def _section(slide: Slide, *, aside: bool) -> str:
     """A slide as reveal.js reads it."""
+    kind = "page aside" if aside else "page"
     notes = f'<aside class="notes">{"".join(slide.notes)}</aside>' if slide.notes else ""
     body = "\n".join(slide.blocks)
     # A claim is shown on several pages; its address belongs to the chapter's.
     body = re.sub(r'<details id="claim-[^"]*"', "<details", body)
-    return f'<section><div class="page"><h2>{slide.title}</h2>\n{body}\n</div>{notes}</section>'
+    return f'<section><div class="{kind}"><h2>{slide.title}</h2>\n{body}\n</div>{notes}</section>'
 
 
 def _package_folder(name: str) -> Path:
@@ -486,6 +528,15 @@ def _package_folder(name: str) -> Path:
         )
     return Path(found.submodule_search_locations[0])
 
+
+# Before anything is drawn: as the system has it, or as `?theme=dark` asks. Paper is light.
+_THEME = """
+const asked = new URLSearchParams(location.search);
+const show = theme => { document.documentElement.dataset.theme = theme; };
+show(asked.has("print-pdf") ? "light" : asked.get("theme")
+  ?? (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light"));
+addEventListener("beforeprint", () => show("light"));
+"""
 
 _MATHJAX = r"""
 window.MathJax = {
@@ -517,7 +568,10 @@ window.ready = MathJax.startup.promise
       width: 1280, height: 720, margin: 0, center: false, hash: true, slideNumber: "c/t",
       transition: "none", plugins: [RevealNotes],
       // A remote control and the space bar walk along the class; only an arrow goes down to asides.
-      keyboard: {32: "right", 33: "left", 34: "right"},
+      keyboard: {
+        32: "right", 33: "left", 34: "right",
+        84: () => show(document.documentElement.dataset.theme === "dark" ? "light" : "dark"),
+      },
     });
   });
 """
