@@ -146,7 +146,7 @@ def index(book: Book, notebooks: Sequence[NotebookNode]) -> str:
             f'<td class="number">{length}</td><td class="number">{shown}</td>'
             f'<td class="number">{1 + len(found) - shown}</td></tr>'
         )
-    heads = ("", "Chapter", "Minutes", "Slides", "Asides")
+    heads = ("", "Chapter", "Min", "Slides", "Asides")
     lines = [
         f'<!DOCTYPE html>\n<html lang="{book.language}">\n<head>\n<meta charset="utf-8">',
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
