@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ncourse.course.manifest import Book, Chapter, colab_lines, without_colab_lines
+from ncourse.course.manifest import Book, Chapter, install_lines, without_install_lines
 from ncourse.course.notebooks import cells
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ __all__ = ["AssignmentError", "Task", "assignment", "tasks"]
 
 HEADING = re.compile(r"^### Exercise (\d+\.\d+) · (\d+) min · (●○○|●●○|●●●)$", re.MULTILINE)
 METADATA = "ncourse_assignment"
+_OBJECTIVE = re.compile(r"\*Objective (\d)\.\*\s*")
 
 
 class AssignmentError(ValueError):
@@ -51,6 +52,12 @@ class Task:
     stub: str
     imports: str
     function: str
+
+    @property
+    def objective(self) -> int | None:
+        """The number of the chapter's objective that it serves; None for one for marks."""
+        found = _OBJECTIVE.match(self.text)
+        return int(found[1]) if found else None
 
     @property
     def points(self) -> int:
@@ -134,8 +141,8 @@ def variants(chapter: Chapter, secret: str) -> list[str]:
 
 
 def _imports(source: str) -> str:
-    """The import statements of a chapter's first cell that do not act on Colab alone."""
-    body = ast.parse(without_colab_lines(source)).body
+    """The import statements of a chapter's first cell, without those that install the course."""
+    body = ast.parse(without_install_lines(source)).body
     nodes = [node for node in body if isinstance(node, ast.Import | ast.ImportFrom)]
     return "\n".join(
         ast.unparse(node)
@@ -163,7 +170,7 @@ def assignment(
         solutions: whether `hint` and `solution` work in it. Without them an answer that fails is
             not replaced by the course's either.
         site: address of the course's site, to which the texts then link; else they link to the
-            chapter's notebook, on GitHub if the manifest names the repository.
+            chapter's notebook, on GitHub if the course is there, or name the repository's page.
 
     Raises:
         AssignmentError: for an exercise that the chapter does not have.
@@ -189,7 +196,7 @@ its cell, imports too. Other cells are yours. Hand in this file."""
     names = "exercise, graded" if not solutions else "exercise, hint, solution"
     first = f"{chosen[0].imports}\nfrom ncourse.exercises import {names}"
     first += "\n\ngraded()" if not solutions else ""
-    install = colab_lines(book)
+    install = install_lines(book, recordings=False)
     made = [
         new_markdown_cell(title, id="title"),
         new_code_cell(f"{install}\n\n{first}" if install else first, id="imports"),
@@ -197,7 +204,7 @@ its cell, imports too. Other cells are yours. Hand in this file."""
     for task in chosen:
         key = task.exercise.replace(".", "-")
         heading = f"## Exercise {task.exercise} · {task.points} points · {task.level}"
-        text = re.sub(r"^\*Objective \d\.\*\s*", "", task.text)
+        text = _OBJECTIVE.sub("", task.text, count=1)
         place = f"In the course: [{chapter.heading}]({_address(book, chapter, task, site)})."
         made.append(new_markdown_cell(f"{heading}\n\n{text}\n\n{place}", id=f"text-{key}"))
         made.append(new_code_cell(task.stub, id=f"answer-{key}"))
@@ -217,9 +224,9 @@ def _address(book: Book, chapter: Chapter, task: Task, site: str) -> str:
         number = task.exercise.replace(".", "-")
         anchor = "" if "v" in number else f"#exercise-{number}-{task.minutes}-min"
         return f"{site.rstrip('/')}/{chapter.stem}.html{anchor}"
-    if book.repository:
-        return f"https://github.com/{book.repository}/blob/main/{book.src}/{chapter.file}"
-    return chapter.file
+    if book.on_github:
+        return f"{book.web_address}/blob/main/{book.src}/{chapter.file}"
+    return book.web_address or chapter.file
 
 
 def set_by(metadata: Mapping[str, Any]) -> list[str]:

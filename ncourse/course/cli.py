@@ -609,20 +609,32 @@ def new(
 
 
 @app.command()
-def sync() -> None:
+def sync(
+    repository: Annotated[
+        str | None,
+        typer.Option(
+            help="Publish it from here: owner/name on GitHub, an address that git clones, or "
+            "nothing in quotes. Each notebook then installs the course where it is not."
+        ),
+    ] = None,
+) -> None:
     """Bring headers, references, tables and the map in line with `book.toml` and the `.bib`."""
+    from ncourse.course.manifest import name_repository
     from ncourse.course.pages import ClaimsError
     from ncourse.course.sync import sync as bring_in_line
 
     book = _book()
+    changed = []
     try:
-        changed = bring_in_line(book)
+        if repository is not None and name_repository(book.root / "book.toml", repository):
+            changed.append(book.root / "book.toml")
+        changed += bring_in_line(_book())
     except (ManifestError, CitationError, ClaimsError) as error:
         raise _fail(str(error)) from None
     for path in changed:
         console.print(f"wrote {path.relative_to(book.root)}", highlight=False)
     # Like a formatter's hook: a change fails the commit, so that it can be looked at.
-    raise typer.Exit(1 if changed else 0)
+    raise typer.Exit(1 if changed and repository is None else 0)
 
 
 @app.command("test")

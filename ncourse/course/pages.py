@@ -21,7 +21,8 @@ from ncourse.course.notebooks import read
 from ncourse.figures.live import is_figure, to_html
 
 BACK_MATTER = (
-    *("playground", "teaching", "in-a-class", "claims", "notation", "glossary", "refresher"),
+    *("playground", "teaching", "in-a-class", "your-server"),
+    *("claims", "notation", "glossary", "refresher"),
     *("after", "your-model", "larger-runs", "beyond-digits", "cost", "data-sets"),
     *("references", "api", "changelog"),
 )

@@ -11,8 +11,8 @@ from ncourse.course.manifest import (
     Chapter,
     header,
     map_svg,
-    with_colab_lines,
     with_generated,
+    with_install_lines,
 )
 from ncourse.course.notebooks import code_cells, read, write
 from ncourse.course.pages import with_chosen_results
@@ -24,9 +24,9 @@ from ncourse.files import replaced
 def sync(book: Book) -> list[Path]:
     """Bring everything that is made from the manifest and the bibliography in line with them.
 
-    That is the notebooks' headers, Colab lines, references, tables and the order of their quizzes'
-    options (of drafts too, if they are there), the README's tables, and the pictures that it shows.
-    Returns the files that had to change.
+    That is the notebooks' headers, lines that install the course, references, tables and the order
+    of their quizzes' options (of drafts too, if they are there), the README's tables, and the
+    pictures that it shows. Returns the files that had to change.
 
     Raises:
         ManifestError, CitationError: if a text has a mark without its end, or cites something that
@@ -68,4 +68,4 @@ def bring_in_line(book: Book, chapter: Chapter, notebook: NotebookNode) -> None:
             text = with_generated(book, cell.source)
             cell.source = in_order(with_references(text, book.references, chapter.file))
     for cell in code_cells(notebook)[:1]:
-        cell.source = with_colab_lines(book, cell.source)
+        cell.source = with_install_lines(book, cell.source)

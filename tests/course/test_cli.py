@@ -129,6 +129,24 @@ def test_sync_fails_once_after_a_change(run: Callable[..., Result], course: Path
     assert run("sync").exit_code == 0
 
 
+def test_sync_names_the_repository_from_which_notebooks_install(
+    course: Path, run: Callable[..., Result]
+) -> None:
+    assert run("sync").exit_code in (0, 1)
+    result = run("sync", "--repository", "https://git.x.edu/a/it.git")
+    assert result.exit_code == 0
+    assert "wrote book.toml" in result.output
+    first = (course / "notebooks" / "01-one.ipynb").read_text()
+    assert "https://git.x.edu/a/it.git" in first
+    assert 'repository = "https://git.x.edu/a/it.git"' in (course / "book.toml").read_text()
+    assert run("sync").exit_code == 0
+    refused = run("sync", "--repository", "$(touch x)")
+    assert refused.exit_code == 1
+    assert "git clones" in refused.output
+    assert run("sync", "--repository", "").exit_code == 0
+    assert "git.x.edu" not in (course / "notebooks" / "01-one.ipynb").read_text()
+
+
 @pytest.mark.parametrize(("user", "options"), [(1000, []), (0, ["--allow-root"])])
 def test_lab_opens_the_working_copy(
     run: Callable[..., Result],

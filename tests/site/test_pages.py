@@ -25,7 +25,7 @@ pytestmark = pytest.mark.browser
 REPOSITORY = Path(__file__).parents[2]
 SITE = REPOSITORY / "_build" / "html"
 PAGES = sorted(path.name for path in SITE.glob("*.html")) or ["index.html"]
-DECKS = sorted(path.name for path in SITE.glob("slides/*.html")) or ["00-start-here.html"]
+DECKS = sorted(path.name for path in SITE.glob("slides/[0-9]*.html")) or ["00-start-here.html"]
 BEAMER = {"width": 1280, "height": 720}
 PHONE = {"width": 375, "height": 800}
 DESKTOP = {"width": 1280, "height": 900}
@@ -599,6 +599,12 @@ UNSEEN = """() => {
     if (em < 15) found.push(`a formula of ${em} px`);
   }
   if (page.querySelector('mjx-merror')) found.push('a formula that is none');
+  const number = document.querySelector('.slide-number').getBoundingClientRect();
+  for (const one of document.querySelectorAll('.controls button')) {
+    const at = one.getBoundingClientRect();
+    if (at.left < number.right && number.left < at.right && at.top < number.bottom)
+      found.push('an arrow over the number');
+  }
   return found;
 }"""
 
@@ -621,9 +627,82 @@ def test_slides_are_paged_through_and_all_on_them_is_seen(visit: Visit, name: st
         seen[where] = page.evaluate(UNSEEN)
         if page.evaluate("Reveal.isLastSlide() && !Reveal.availableFragments().next"):
             break
-        page.keyboard.press("ArrowRight")
+        page.keyboard.press("n")  # to asides too
     assert {where: faults for where, faults in seen.items() if faults} == {}
     assert len(seen) == total
+    assert visit.faults == []
+
+
+@pytest.mark.parametrize("key", ["ArrowRight", "Space", "PageDown"])
+def test_a_remote_control_walks_along_the_class(visit: Visit, key: str) -> None:
+    page = visit.page
+    page.goto((SITE / "slides" / "01-simplex-geometry.html").as_uri())
+    page.evaluate("window.ready")
+    total = page.evaluate("Reveal.getTotalSlides()")
+    main = page.evaluate("Reveal.getHorizontalSlides().length")
+    assert main <= 50 < total + 1
+    assert main < total
+    seen = set()
+    for _ in range(3 * total):
+        seen.add(tuple(page.evaluate("Object.values(Reveal.getIndices()).slice(0, 2)")))
+        page.keyboard.press(key)
+    assert seen == {(number, 0) for number in range(main)}
+    assert visit.faults == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_slides_are_light_or_dark_and_printed_light(visit: Visit, scheme: str) -> None:
+    page = visit.page
+    look = """() => [document.body, document.querySelector('.present h2')].map(
+      (one, k) => getComputedStyle(one)[k ? 'color' : 'backgroundColor'].match(/\\d+/)[0] > 127)"""
+    page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+    page.goto((SITE / "slides" / "01-simplex-geometry.html").as_uri())
+    page.evaluate("window.ready")
+    assert page.evaluate(look) == ([True, False] if scheme == "light" else [False, True])
+    page.keyboard.press("t")
+    assert page.evaluate(look) == ([False, True] if scheme == "light" else [True, False])
+    page.keyboard.press("t")
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert page.evaluate(look) == [True, False]
+    page.goto((SITE / "slides" / "01-simplex-geometry.html").as_uri() + "?theme=dark")
+    page.evaluate("window.ready")
+    assert page.evaluate(look) == [False, True]
+
+
+def test_the_speaker_has_a_window_with_the_next_slide_and_notes(visit: Visit) -> None:
+    page = visit.page
+    page.goto((SITE / "slides" / "01-simplex-geometry.html").as_uri())
+    page.evaluate("window.ready")
+    page.evaluate("""() => {
+      const all = Reveal.getSlides();
+      const shown = all.find(one => one.querySelector('aside.notes mjx-container'));
+      const {h, v} = Reveal.getIndices(shown);
+      Reveal.slide(h, v);
+    }""")
+    with page.expect_popup() as opened:
+        page.keyboard.press("s")
+    speaker = opened.value
+    notes = speaker.locator(".speaker-controls-notes .value")
+    notes.locator("mjx-container svg path").first.wait_for(state="attached")
+    assert "\\(" not in notes.inner_text()
+    assert notes.locator("mjx-container").first.bounding_box()["width"] > 5  # type: ignore[index]
+    frames = [frame for frame in speaker.frames if "01-simplex" in frame.url]
+    assert len(frames) == 2  # this slide, and the next
+    speaker.close()
+
+
+@pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
+def test_all_decks_are_listed(visit: Visit, size: dict[str, int]) -> None:
+    page = visit.page
+    page.set_viewport_size(size)  # type: ignore[arg-type]
+    page.goto((SITE / "slides" / "index.html").as_uri())
+    links = page.locator("td a").evaluate_all("all => all.map(one => one.getAttribute('href'))")
+    assert links == DECKS
+    assert page.evaluate("document.documentElement.scrollWidth") <= size["width"]
+    minutes, slides = (
+        page.locator(f"tr td:nth-child({column})").all_inner_texts() for column in (3, 4)
+    )
+    assert all(int(n) <= int(length) for n, length in zip(slides, minutes, strict=True))
     assert visit.faults == []
 
 
