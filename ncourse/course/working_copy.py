@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ncourse.course.manifest import Book, Chapter
+from ncourse.figures.live import is_figure, running_html
 from ncourse.files import copy_whole, write_whole
 
 __all__ = ["SETTINGS", "WorkingCopy", "working_copy"]
@@ -100,11 +101,17 @@ def working_copy(
 
 
 def _copy_notebook(source: Path, target: Path) -> None:
-    """Copy a notebook; the code that only draws is folded, as on the site."""
+    """Copy a notebook; the code that only draws is folded, as on the site.
+
+    Figures get the HTML that they have in a notebook that has run. JupyterLab shows a stored PNG
+    without its alt text; of HTML that it does not trust it keeps the picture and its alt text.
+    """
     notebook = json.loads(source.read_text(encoding="utf-8"))
     for cell in notebook["cells"]:
         if "hide-input" in cell["metadata"].get("tags", []):
             cell["metadata"].setdefault("jupyter", {})["source_hidden"] = True
+        for output in filter(is_figure, cell.get("outputs", [])):
+            output["data"]["text/html"] = running_html(output["data"], output["metadata"])
     write_whole(target, json.dumps(notebook, indent=1, ensure_ascii=False) + "\n")
 
 
