@@ -313,7 +313,11 @@ def test_the_playground_stands_in_place_of_its_mark() -> None:
     assert page.count("mountPlayground(document") == 1
     assert '{"hero": true' in page
     assert "``````" not in page
-    assert '{"hero": false' in pages.with_playground("<!-- playground -->")
+    elsewhere = "<!-- playground -->\nNot here.\n<!-- /playground -->\n\nMore."
+    page = pages.with_playground(elsewhere)
+    assert '{"hero": false' in page
+    assert "Not here" not in page
+    assert page.endswith("`````\n\nMore.")
 
 
 def test_the_playground_closes_no_script_by_what_it_is_given() -> None:
