@@ -165,10 +165,12 @@ def build(
     stored: Annotated[
         bool, typer.Option("--stored", help="Run nothing: show the outputs that are stored.")
     ] = False,
-    without_solutions: Annotated[
+    without_teaching: Annotated[
         bool,
         typer.Option(
-            "--without-solutions", help="For students: no solutions, and no pages for teachers."
+            "--without-teaching",
+            "--without-solutions",
+            help="For students: no solutions, and no pages for teachers.",
         ),
     ] = False,
 ) -> None:
@@ -179,7 +181,7 @@ def build(
 
     book = _book()
     try:
-        page = site.build(book, console, as_stored=stored, solutions=not without_solutions)
+        page = site.build(book, console, as_stored=stored, solutions=not without_teaching)
     except (NotebookError, ClaimsError, site.SiteError) as error:
         raise _fail(str(error)) from None
     console.print(f"\nOpen {page.as_uri()}", highlight=False, soft_wrap=True)

@@ -174,3 +174,18 @@ def test_an_import_that_several_chapters_share_stands_once() -> None:
     assert len(set(lines) - {""}) == len([line for line in lines if line])
     compile(first, "imports", "exec")
     assert several_chapters(BOOK, "Empty", []).cells[0].source.startswith("# Empty")
+
+
+def test_the_claims_of_the_project_s_page_run_and_hold(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (BOOK.folder / "project.md").read_text(encoding="utf-8")
+    programs = re.findall(r"```python\n(.+?)```", text, re.DOTALL)
+    assert len(programs) == text.count("\n### ") == 3
+    points = [int(n) for n in re.findall(r"^\| (\d+) \|", text, re.MULTILINE)]
+    assert sum(points) == 100
+    monkeypatch.chdir(BOOK.folder)
+    known: dict = {}
+    for program in programs:
+        assert program.count("claim(") == 1
+        exec(program.replace("\nclaim(", "\nmade = claim("), known)
+        assert known["made"].holds
+        assert known["made"].control
