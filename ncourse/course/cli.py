@@ -146,7 +146,11 @@ def lab(
     for note in copy.notes:
         console.print(note, highlight=False, markup=False, soft_wrap=True)
     opened = copy.laid or shown.file
-    console.print(f"Opening {opened} in {copy.folder}. Stop with Ctrl-C, twice.", highlight=False)
+    console.print(
+        f"Welcome to {book.title}: {opened}, in your copy of the course, {copy.folder}. "
+        "Stop with Ctrl-C, twice.",
+        highlight=False, markup=False, soft_wrap=True,
+    )  # fmt: skip
     command = [sys.executable, "-m", "jupyterlab", f"--LabApp.default_url=/lab/tree/{opened}"]
     command.append(f"--LabApp.app_settings_dir={copy.folder / SETTINGS}")
     command += [] if port is None else [f"--ServerApp.port={port}", "--ServerApp.port_retries=0"]

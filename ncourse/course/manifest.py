@@ -98,6 +98,7 @@ class Book:
     language: str
     src: str
     repository: str
+    address: str
     parts: tuple[Part, ...]
     drafts: tuple[Chapter, ...]
     paths: tuple[CoursePath, ...]
@@ -185,8 +186,15 @@ def load(path: str | Path = "book.toml") -> Book:
         raise ManifestError(
             f'src is "{about["src"]}" in [book]; write the name of a folder beside book.toml'
         )
-    repository = _checked(table["course"], "[course]", {"repository": str})["repository"]
+    places = {"address": "", **table["course"]}
+    places = _checked(places, "[course]", {"repository": str, "address": str})
+    repository, address = places["repository"], places["address"]
     _check_repository(repository)
+    if not re.fullmatch(r"(https?://[^\s\"'<>]+/)?", address):
+        raise ManifestError(
+            f'address is "{address}" in [course]; write where the site will be, as '
+            '"https://example.org/collapse/", or "" if nowhere'
+        )
     try:
         references = load_references(path.parent / about["src"] / REFERENCES)
     except CitationError as error:
@@ -211,6 +219,7 @@ def load(path: str | Path = "book.toml") -> Book:
         root=path.parent,
         authors=authors,
         repository=repository,
+        address=address,
         parts=tuple(parts),
         drafts=tuple(chapter for chapter in earlier.values() if chapter.draft),
         paths=tuple(_path(entry, earlier) for entry in table["paths"]),

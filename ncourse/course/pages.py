@@ -218,14 +218,17 @@ def _curves(folder: Path, name: str, table: str, alt: str) -> str:
 
 # --- the playground -----------------------------------------------------------------------------
 
-_PLAYGROUND = re.compile(r"^<!-- playground( hero)? -->$", flags=re.MULTILINE)
+_PLAYGROUND = re.compile(
+    r"^<!-- playground( hero)? -->$(?:\n[^\n]+\n<!-- /playground -->$)?", flags=re.MULTILINE
+)
 
 
 def with_playground(text: str) -> str:
     """A page with the playground in place of its mark, a line of its own.
 
-    The mark is `<!-- playground -->`, or `<!-- playground hero -->` where it heads a page. The HTML
-    is fenced: a blank line would end it in Markdown.
+    The mark is `<!-- playground -->`, or `<!-- playground hero -->` where it heads a page. A line
+    between it and `<!-- /playground -->` is for those who read the page elsewhere. The HTML is
+    fenced: a blank line would end it in Markdown.
     """
     from ncourse.figures.playground import fragment
 

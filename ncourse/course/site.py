@@ -37,7 +37,7 @@ from ncourse.course.slides import STYLE as SLIDES_STYLE
 from ncourse.course.slides import deck
 from ncourse.course.slides import index as slides_index
 from ncourse.course.solutions import with_solutions
-from ncourse.course.sphinx_extension import MATHS_CLASS
+from ncourse.course.sphinx_extension import MATHS_CLASS, PREVIEW
 from ncourse.course.teaching import pages as teaching_pages
 from ncourse.files import write_whole
 
@@ -257,7 +257,7 @@ def _write_source(
     for name, text in pages.items():
         (source / f"{name}.md").write_text(text, encoding="utf-8")
     (source / "_static").mkdir()
-    for name in OWN_FILES:
+    for name in (*OWN_FILES, PREVIEW):
         if (book.folder / "assets" / name).is_file():
             shutil.copyfile(book.folder / "assets" / name, source / "_static" / name)
     # JSON is YAML, so no YAML library is needed.
@@ -316,6 +316,7 @@ def configuration(book: Book) -> dict[str, Any]:
                 "mathjax3_config": {"tex": {"inlineMath": [["$", "$"], ["\\(", "\\)"]]}},
                 "myst_mathjax_classes": f"{MATHS_CLASS}|mathjax_process|math|text_html",
                 "html_last_updated_fmt": None,
+                "html_baseurl": book.address,
                 "html_js_files": ["site.js"] if (book.folder / "assets/site.js").is_file() else [],
                 # What is folded on the page is on paper: a quiz's answers, code that draws.
                 "togglebutton_open_on_print": False,

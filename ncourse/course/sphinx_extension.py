@@ -11,6 +11,8 @@ from typing import Any
 from ncourse.files import write_whole
 
 MATHS_CLASS = "tex2jax_process"
+PREVIEW = "preview.png"
+"""Of the assets, the picture beside a link to the site."""
 
 
 def mark_details(app: Any, doctree: Any) -> None:
@@ -40,12 +42,17 @@ def describe(app: Any, page: str, template: str, context: dict[str, Any], doctre
         about = " ".join((words or [about])[0].split())
     about = about if len(about) <= 200 else about[:200].rpartition(" ")[0] + " …"
     title = html.escape(re.sub("<[^>]*>", "", context.get("title", "")))
+    # What shows a link asks for whole addresses; without one there is no picture.
+    site = app.config.html_baseurl
+    picture = Path(app.srcdir) / "_static" / PREVIEW
+    shown = f'<meta property="og:image" content="{html.escape(site)}_static/{PREVIEW}">\n'
     context["metatags"] = (
         context.get("metatags", "")
         + f'<meta name="description" content="{html.escape(about)}">\n'
         + f'<meta property="og:title" content="{title}">\n'
         + f'<meta property="og:description" content="{html.escape(about)}">\n'
         + '<meta property="og:type" content="article">\n'
+        + (shown if site and picture.is_file() else "")
     )
 
 

@@ -17,13 +17,13 @@ import torch
 from jaxtyping import Float
 from sklearn.metrics import roc_auc_score
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from ncourse.claims import Claim
 from ncourse.comparisons import at_least, at_most
 from ncourse.data import Dataset, digits
 from ncourse.models import MLP
 from ncourse.papers import Asked, declared
+from ncourse.progress import progress_bar
 from ncourse.tables import Table
 from ncourse.training import Features, extract, fit
 
@@ -123,7 +123,7 @@ def detect(dataset: Dataset, *, seed: int, epochs: int = EPOCHS[-1]) -> Table:
     learned, other = dataset.only(order[HELD_OUT:]), dataset.only(order[:HELD_OUT])
     rows = []
     asked = {max(1, epoch * epochs // EPOCHS[-1]) for epoch in EPOCHS}
-    for run, weight_decay in tqdm(WEIGHT_DECAYS.items(), leave=False):
+    for run, weight_decay in progress_bar(WEIGHT_DECAYS.items()):
         model = MLP(learned.input_shape, (256, 256, 256), learned.num_classes, seed=seed)
         found: dict[int, dict[str, float]] = {}
 

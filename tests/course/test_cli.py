@@ -171,12 +171,13 @@ def test_lab_opens_the_working_copy(
     ):
         result = run("lab", *asked)
         assert result.exit_code == 0
-        assert f"Opening {opened} in" in result.stdout
+        assert result.stdout.startswith(f"Welcome to A small course: {opened}, in your copy")
         first = [sys.executable, "-m", "jupyterlab", f"--LabApp.default_url=/lab/tree/{opened}"]
         assert commands.pop() == [*first, settings, *more, *options]
         assert Path.cwd() == course / "my-course"
     names = {path.name for path in (course / "my-course").glob("*.ipynb")}
-    assert names == {"01-one.ipynb", "02-two.ipynb", "02-two.fresh.ipynb"}
+    laid = {"01-one.ipynb", "02-two.ipynb", "02-two.fresh.ipynb", "playground.ipynb"}
+    assert names == laid
     for wrong, number in ((["9"], 9), (["--fresh", "09"], 9), (["0"], 0)):
         result = run("lab", *wrong)
         assert result.exit_code == 1

@@ -54,6 +54,11 @@ WRONG = {
     "no time": ("minutes = 30", "minutes = 0", ["minutes is 0"]),
     "repository": ('repository = ""', 'repository = "a b/c"', ['"owner/name"', "git clones"]),
     "a program": ('repository = ""', "repository = 'https://x/\"+f()'", ['"owner/name"']),
+    "an address": (
+        'repository = ""',
+        'repository = ""\naddress = "x.org"',
+        ['address is "x.org"', "https://"],
+    ),
     "a file elsewhere": ("02-two.ipynb", "02-/../../two.ipynb", ["without a folder"]),
     "notebooks elsewhere": ('src = "notebooks"', 'src = "../x"', ['src is "../x"', "beside"]),
     "HTML in a title": ('title = "Two"', 'title = "<img src=x>"', ["title", "02-two", "HTML"]),

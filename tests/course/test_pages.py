@@ -308,12 +308,16 @@ def test_the_playground_stands_in_place_of_its_mark() -> None:
     page = pages.with_playground(
         "# A\n\n<!-- playground hero -->\n\nWords of `<!-- playground -->`."
     )
-    assert page.startswith("# A\n\n`````{raw} html\n<style>")
+    assert page.startswith("# A\n\n`````{raw} html\n<link rel=")
     assert page.endswith("</script>\n\n`````\n\nWords of `<!-- playground -->`.")
     assert page.count("mountPlayground(document") == 1
     assert '{"hero": true' in page
     assert "``````" not in page
-    assert '{"hero": false' in pages.with_playground("<!-- playground -->")
+    elsewhere = "<!-- playground -->\nNot here.\n<!-- /playground -->\n\nMore."
+    page = pages.with_playground(elsewhere)
+    assert '{"hero": false' in page
+    assert "Not here" not in page
+    assert page.endswith("`````\n\nMore.")
 
 
 def test_the_playground_closes_no_script_by_what_it_is_given() -> None:

@@ -183,6 +183,14 @@ STICKING_OUT = """() => [...document.querySelectorAll('.bd-article span.math mjx
   }).map(one => one.textContent.slice(0, 60))"""
 
 
+# Tables, formulas and code of which a part cannot be seen, and whether they say so.
+CUT = """() => [...document.querySelectorAll(
+    '.bd-article table, .bd-article div.math, .bd-article pre')]
+  .filter(one => one.checkVisibility() && one.scrollWidth > one.clientWidth + 1)
+  .map(one => [one.tagName + ' ' + one.textContent.trim().slice(0, 60),
+    one.classList.contains('nc-cut') && one.tabIndex === 0])"""
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("name", PAGES)
 def test_page(visit: Visit, server: str, name: str, scheme: str) -> None:
@@ -193,6 +201,10 @@ def test_page(visit: Visit, server: str, name: str, scheme: str) -> None:
         page.set_viewport_size(size)  # type: ignore[arg-type]
         width = page.evaluate("document.documentElement.scrollWidth")
         assert width <= size["width"], f"the page is {width} px wide on {size['width']} px"
+        cut = page.evaluate(CUT)
+        if size == DESKTOP:
+            assert cut == [], "tables, formulas or code that are cut"
+        assert [text for text, shown in cut if not shown] == [], "cut, and nothing says so"
     assert page.evaluate(STICKING_OUT) == [], "formulas that are cut and do not scroll"
 
     assert page.locator("meta[name=description]").get_attribute("content")
