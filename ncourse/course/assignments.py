@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 __all__ = ["AssignmentError", "Task", "assignment", "several_chapters", "tasks"]
 
 HEADING = re.compile(r"^### Exercise (\d+\.\d+) · (\d+) min · (●○○|●●○|●●●)$", re.MULTILINE)
+LEVELS = {mark: f"difficulty {mark.count('●')} of 3" for mark in ("●○○", "●●○", "●●●")}
+"""The marks of difficulty, in words."""
+
 METADATA = "ncourse_assignment"
 _OBJECTIVE = re.compile(r"\*Objective (\d)\.\*\s*")
 
@@ -63,6 +66,16 @@ class Task:
     def points(self) -> int:
         """What it is worth: a point a minute."""
         return self.minutes
+
+
+def levels_in_words(page: str) -> str:
+    """HTML in which a screen reader says how difficult an exercise is, and not "black circle"."""
+    for mark, words in LEVELS.items():
+        said = f'<span role="img" aria-label="{words}">{mark}</span>'
+        page = re.sub(
+            rf"(>[^<>]*){mark}(?=[^<>]*<)", lambda found, said=said: found[1] + said, page
+        )
+    return page
 
 
 def tasks(book: Book, chapter: Chapter, exercises: Sequence[str] = ()) -> list[Task]:
