@@ -72,9 +72,7 @@ def levels_in_words(page: str) -> str:
     """HTML in which a screen reader says how difficult an exercise is, and not "black circle"."""
     for mark, words in LEVELS.items():
         said = f'<span role="img" aria-label="{words}">{mark}</span>'
-        page = re.sub(
-            rf"(>[^<>]*){mark}(?=[^<>]*<)", lambda found, said=said: found[1] + said, page
-        )
+        page = re.sub(rf"(>[^<>]*){mark}(?=[^<>]*<)", rf"\1{said}", page)
     return page
 
 
