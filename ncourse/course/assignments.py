@@ -20,9 +20,12 @@ from ncourse.course.notebooks import cells
 if TYPE_CHECKING:
     from nbformat import NotebookNode
 
-__all__ = ["AssignmentError", "Task", "assignment", "tasks"]
+__all__ = ["AssignmentError", "Task", "assignment", "several_chapters", "tasks"]
 
 HEADING = re.compile(r"^### Exercise (\d+\.\d+) · (\d+) min · (●○○|●●○|●●●)$", re.MULTILINE)
+LEVELS = {mark: f"difficulty {mark.count('●')} of 3" for mark in ("●○○", "●●○", "●●●")}
+"""The marks of difficulty, in words."""
+
 METADATA = "ncourse_assignment"
 _OBJECTIVE = re.compile(r"\*Objective (\d)\.\*\s*")
 
@@ -63,6 +66,14 @@ class Task:
     def points(self) -> int:
         """What it is worth: a point a minute."""
         return self.minutes
+
+
+def levels_in_words(page: str) -> str:
+    """HTML in which a screen reader says how difficult an exercise is, and not "black circle"."""
+    for mark, words in LEVELS.items():
+        said = f'<span role="img" aria-label="{words}">{mark}</span>'
+        page = re.sub(rf"(>[^<>]*){mark}(?=[^<>]*<)", rf"\1{said}", page)
+    return page
 
 
 def tasks(book: Book, chapter: Chapter, exercises: Sequence[str] = ()) -> list[Task]:
@@ -175,12 +186,35 @@ def assignment(
     Raises:
         AssignmentError: for an exercise that the chapter does not have.
     """
+    chosen = [(chapter, task) for task in tasks(book, chapter, exercises)]
+    title = f"Assignment: {chapter.title}"
+    return several_chapters(book, title, chosen, due=due, solutions=solutions, site=site)
+
+
+def several_chapters(
+    book: Book,
+    title: str,
+    chosen: Sequence[tuple[Chapter, Task]],
+    *,
+    due: str = "",
+    solutions: bool = True,
+    site: str = "",
+) -> NotebookNode:
+    """A notebook with exercises of one chapter or several.
+
+    Args:
+        book: the course.
+        title: of the notebook.
+        chosen: the exercises, each with its chapter.
+        due: the date to print; a line to fill in if empty.
+        solutions: as for `assignment`.
+        site: as for `assignment`.
+    """
     from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-    chosen = tasks(book, chapter, exercises)
-    total = sum(task.points for task in chosen)
-    minutes = sum(task.minutes for task in chosen)
-    title = f"""# Assignment: {chapter.title}
+    total = sum(task.points for _, task in chosen)
+    minutes = sum(task.minutes for _, task in chosen)
+    text = f"""# {title}
 
 | | |
 |---|---|
@@ -192,16 +226,19 @@ Replace the `...` in each cell by your answer and run the cell: it says *solved*
 right. Keep the names and arguments of the functions, and put everything that an answer needs into
 its cell, imports too. Other cells are yours. Hand in this file."""
     if not solutions:
-        title += "\n\nIn this assignment `hint` and `solution` are off."
+        text += "\n\nIn this assignment `hint` and `solution` are off."
     names = "exercise, graded" if not solutions else "exercise, hint, solution"
-    first = f"{chosen[0].imports}\nfrom ncourse.exercises import {names}"
+    # Of several chapters each line once: what is imported is the same wherever it has that name.
+    lines = dict.fromkeys(line for _, task in chosen for line in task.imports.splitlines())
+    imports = "\n".join(lines)
+    first = f"{imports}\nfrom ncourse.exercises import {names}"
     first += "\n\ngraded()" if not solutions else ""
     install = install_lines(book, recordings=False)
     made = [
-        new_markdown_cell(title, id="title"),
+        new_markdown_cell(text, id="title"),
         new_code_cell(f"{install}\n\n{first}" if install else first, id="imports"),
     ]
-    for task in chosen:
+    for chapter, task in chosen:
         key = task.exercise.replace(".", "-")
         heading = f"## Exercise {task.exercise} · {task.points} points · {task.level}"
         text = _OBJECTIVE.sub("", task.text, count=1)
@@ -213,7 +250,7 @@ its cell, imports too. Other cells are yours. Hand in this file."""
     metadata = {
         "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
         "language_info": {"name": "python"},
-        METADATA: {"exercises": [task.exercise for task in chosen]},
+        METADATA: {"exercises": [task.exercise for _, task in chosen]},
     }
     return new_notebook(cells=made, metadata=metadata)
 

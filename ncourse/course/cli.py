@@ -170,10 +170,12 @@ def build(
     stored: Annotated[
         bool, typer.Option("--stored", help="Run nothing: show the outputs that are stored.")
     ] = False,
-    without_solutions: Annotated[
+    without_teaching: Annotated[
         bool,
         typer.Option(
-            "--without-solutions", help="For students: no solutions, and no pages for teachers."
+            "--without-teaching",
+            "--without-solutions",
+            help="For students: no solutions, and no pages for teachers.",
         ),
     ] = False,
 ) -> None:
@@ -185,7 +187,7 @@ def build(
     book = _book()
 
     def show(*, as_stored: bool) -> None:
-        page = site.build(book, console, as_stored=as_stored, solutions=not without_solutions)
+        page = site.build(book, console, as_stored=as_stored, solutions=not without_teaching)
         console.print(f"\nOpen {page.as_uri()}", highlight=False, soft_wrap=True)
 
     try:
@@ -425,6 +427,36 @@ def assign(
         raise _fail(f"{path} is there already; move it, or name another folder with --out")
     notebooks.write(notebook, path)
     console.print(f"wrote {path}", highlight=False, soft_wrap=True)
+
+
+@app.command()
+def seminar(
+    out: Annotated[Path, typer.Option(help="The folder to write to.")],
+    seed: Annotated[str, typer.Option(help="A secret word, which draws variants and numbers.")],
+    due: Annotated[str, typer.Option(help="The date to print on the problem sets.")] = "",
+) -> None:
+    """Make two problem sets and an exam of 60 minutes, each with its solutions in another file."""
+    from ncourse.course import notebooks
+    from ncourse.course import seminar as made
+
+    book = _book(to_read=True)
+    if out.exists() and any(out.iterdir()):
+        raise _fail(f"{out} has files in it; move them, or name another folder with --out")
+    try:
+        sets = [made.problem_set(book, k, seed, due=due) for k in range(1, len(made.SETS) + 1)]
+        asked, solved = made.exam(book, seed)
+    except ValueError as error:
+        raise _fail(str(error)) from None
+    out.mkdir(parents=True, exist_ok=True)
+    texts = {"exam.md": asked, "exam-solutions.md": solved}
+    for number, one in enumerate(sets, start=1):
+        notebooks.write(one.notebook, out / f"problem-set-{number}.ipynb")
+        texts[f"problem-set-{number}-solutions.md"] = one.solutions
+    for name, text in texts.items():
+        write_whole(out / name, text)
+    for path in sorted(out.iterdir()):
+        console.print(f"wrote {path}", highlight=False, soft_wrap=True, markup=False)
+    console.print("Students get the files without -solutions in their names.")
 
 
 def _names(text: str) -> list[str]:

@@ -21,7 +21,7 @@ from ncourse.course.notebooks import read
 from ncourse.figures.live import is_figure, to_html
 
 BACK_MATTER = (
-    *("playground", "teaching", "in-a-class", "your-server"),
+    *("playground", "teaching", "in-a-class", "your-server", "project"),
     *("claims", "notation", "glossary", "refresher"),
     *("after", "your-model", "larger-runs", "beyond-digits", "cost", "data-sets"),
     *("references", "api", "changelog"),

@@ -26,6 +26,7 @@ from pygments import highlight
 from pygments.formatters import HtmlFormatter
 from pygments.lexers import PythonLexer
 
+from ncourse.course.assignments import levels_in_words
 from ncourse.course.manifest import Book, Chapter
 from ncourse.course.plans import FIRST, LENGTHS, QUIZ, Plan, place_of, plan
 from ncourse.figures.live import is_figure, script, to_html
@@ -512,11 +513,12 @@ def _stack(stack: Sequence[Slide]) -> str:
 def _section(slide: Slide, *, aside: bool) -> str:
     """A slide as reveal.js reads it."""
     kind = "page aside" if aside else "page"
+    title = levels_in_words(f"<h2>{slide.title}</h2>")
     notes = f'<aside class="notes">{"".join(slide.notes)}</aside>' if slide.notes else ""
     body = "\n".join(slide.blocks)
     # A claim is shown on several pages; its address belongs to the chapter's.
     body = re.sub(r'<details id="claim-[^"]*"', "<details", body)
-    return f'<section><div class="{kind}"><h2>{slide.title}</h2>\n{body}\n</div>{notes}</section>'
+    return f'<section><div class="{kind}">{title}\n{body}\n</div>{notes}</section>'
 
 
 def _package_folder(name: str) -> Path:

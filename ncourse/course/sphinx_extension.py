@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from ncourse.course.assignments import levels_in_words
 from ncourse.files import write_whole
 
 MATHS_CLASS = "tex2jax_process"
@@ -181,6 +182,7 @@ def tidy(app: Any, exception: Exception | None) -> None:
         page = _ICONS.sub("", made)
         for pattern, replacement in _FIXES:
             page = pattern.sub(replacement, page)
+        page = levels_in_words(page)
         if page != made:
             write_whole(path, page)
     for unused in ("_static/scripts/fontawesome.js*", "_static/scripts/*.map"):

@@ -373,3 +373,27 @@ def test_a_chapter_that_cannot_be_printed(
     assert result.exit_code == 1
     assert "printed nothing" in result.stderr
     assert out.read_text() == "an older one"
+
+
+def test_a_seminar_is_written_into_an_empty_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(REPOSITORY)
+    out = tmp_path / "term"
+    arguments = ["seminar", "--seed", "word", "--out", str(out)]
+    result = CliRunner().invoke(cli.app, arguments, catch_exceptions=False)
+    assert result.exit_code == 0
+    assert sorted(path.name for path in out.iterdir()) == [
+        "exam-solutions.md",
+        "exam.md",
+        "problem-set-1-solutions.md",
+        "problem-set-1.ipynb",
+        "problem-set-2-solutions.md",
+        "problem-set-2.ipynb",
+    ]
+    again = CliRunner().invoke(cli.app, arguments, catch_exceptions=False)
+    assert again.exit_code == 1
+    assert "has files in it" in again.output
+    empty = ["seminar", "--seed", "", "--out", str(tmp_path / "x")]
+    assert CliRunner().invoke(cli.app, empty, catch_exceptions=False).exit_code == 1
+    assert not (tmp_path / "x").exists()

@@ -10,7 +10,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
 from ncourse.claims import Claim, DataCard, Outcome, Recording
-from ncourse.course import pages, sphinx_extension
+from ncourse.course import assignments, pages, sphinx_extension
 from ncourse.course.manifest import Book, load
 from ncourse.course.notebooks import read, write
 from ncourse.course.pages import ClaimsError
@@ -326,3 +326,12 @@ def test_the_playground_closes_no_script_by_what_it_is_given() -> None:
     assert fragment(settings={"data": "</script>"}).count("</script>") == fragment().count(
         "</script>"
     )
+
+
+def test_how_difficult_an_exercise_is_can_be_heard() -> None:
+    page = '<title>x</title><h3 data-x="●○○">Exercise 1.1 · ●○○<a>#</a></h3><a>2 · ●●●</a> ●●○ <b>'
+    made = assignments.levels_in_words(page)
+    for mark, words in (("●○○", "1"), ("●●○", "2"), ("●●●", "3")):
+        assert f'<span role="img" aria-label="difficulty {words} of 3">{mark}</span>' in made
+    assert 'data-x="●○○"' in made
+    assert re.sub("</?span[^>]*>", "", made) == page

@@ -609,6 +609,17 @@ UNSEEN = """() => {
 }"""
 
 
+@pytest.mark.parametrize("name", ["01-simplex-geometry.html", "slides/01-simplex-geometry.html"])
+def test_marks_of_difficulty_are_read_as_words(visit: Visit, name: str) -> None:
+    page = visit.page
+    page.goto((SITE / name).as_uri())
+    marks = page.locator("h2, h3").filter(has_text="●")
+    assert marks.count() == 6
+    said = [one.get_attribute("aria-label") for one in marks.locator("[role=img]").all()]
+    assert [text for text in said if not re.fullmatch("difficulty [123] of 3", text or "")] == []
+    assert len(said) == 6
+
+
 @pytest.mark.parametrize("name", DECKS)
 def test_slides_are_paged_through_and_all_on_them_is_seen(visit: Visit, name: str) -> None:
     page = visit.page
