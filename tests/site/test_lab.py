@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -48,8 +49,10 @@ def own(folder: Path) -> dict[str, str]:
 
 
 @contextmanager
-def serving(command: list[str], port: int, folder: Path) -> Iterator[str]:
-    """The address that a command says, once a server is there, until the block ends."""
+def serving(
+    command: list[str], port: int, folder: Path, *, stop: signal.Signals = signal.SIGTERM
+) -> Iterator[str]:
+    """The address that a command says, once a server is there, until the block ends it."""
     said = folder / "said.txt"
     with said.open("w") as log:
         run = subprocess.Popen(
@@ -66,7 +69,7 @@ def serving(command: list[str], port: int, folder: Path) -> Iterator[str]:
         assert found
         yield found[0]
     finally:
-        run.terminate()
+        run.send_signal(stop)
         try:
             run.wait(SECONDS)
         finally:
@@ -114,7 +117,8 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         *("--ServerApp.token=", "--ServerApp.password=", f"--ServerApp.root_dir={folder}"),
         *("--allow-root", "--LabApp.news_url=None", "--ServerApp.port_retries=0"),
     ]
-    with serving(command, port, folder):
+    # How it ends is not asked here; its kernels end a second after it.
+    with serving(command, port, folder, stop=signal.SIGKILL):
         yield f"http://127.0.0.1:{port}"
 
 
@@ -142,9 +146,10 @@ def page(browser: Browser) -> Iterator[Page]:
 def output_cells(page: Page, chapter: Chapter) -> Iterator[tuple[Locator, int]]:
     """The outputs of each cell, scrolled into view, and how many live figures they have."""
     stored = nbformat.read(BOOK.path(chapter), as_version=4)
+    page.locator(f".jp-OutputArea-output :is(img, {ELEMENTS})").first.wait_for()
     for index, count in enumerate(live_figures(stored)):
         cell = page.locator(".jp-CodeCell").nth(index)
-        cell.scroll_into_view_if_needed()
+        cell.evaluate("one => one.scrollIntoView()")
         yield cell.locator(".jp-Cell-outputWrapper"), count
 
 
@@ -152,7 +157,6 @@ def output_cells(page: Page, chapter: Chapter) -> Iterator[tuple[Locator, int]]:
 @pytest.mark.parametrize("place", [pytest.param("as-stored", marks=pytest.mark.slow), "copied"])
 def test_where_no_script_runs_each_live_figure_is_one_good_picture(page, lab, place, chapter):
     page.goto(f"{lab}/lab/tree/{place}/{chapter.file}?reset")
-    page.locator(".jp-OutputArea-output img").first.wait_for()
     for cell, count in output_cells(page, chapter):
         pictures = cell.locator("img")
         pictures.nth(count - 1).wait_for()
