@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -184,11 +185,29 @@ def build(
     from ncourse.course.pages import ClaimsError
 
     book = _book()
+
+    def show(*, as_stored: bool) -> None:
+        page = site.build(book, console, as_stored=as_stored, solutions=not without_teaching)
+        console.print(f"\nOpen {page.as_uri()}", highlight=False, soft_wrap=True)
+
     try:
-        page = site.build(book, console, as_stored=stored, solutions=not without_teaching)
+        if not stored and not (book.root / "_build" / "html" / "index.html").is_file():
+            _show_what_is_stored(show)
+        show(as_stored=stored)
     except (NotebookError, ClaimsError, site.SiteError) as error:
         raise _fail(str(error)) from None
-    console.print(f"\nOpen {page.as_uri()}", highlight=False, soft_wrap=True)
+
+
+def _show_what_is_stored(show: Callable[..., None]) -> None:
+    """A first site, of the stored outputs, for those who wait until the notebooks have run."""
+    from ncourse.course.execution import NotebookError
+
+    try:
+        show(as_stored=True)
+    except NotebookError as error:  # a new chapter has none
+        console.print(f"Nothing to read yet: {error}", markup=False, highlight=False)
+    else:
+        console.print("It shows the outputs that are stored. Now the notebooks are run.\n")
 
 
 @app.command()

@@ -92,6 +92,23 @@ def test_build_from_stored_outputs_runs_nothing(
     assert not (course / "_build" / "executed").exists()
 
 
+def test_the_first_build_shows_what_is_stored_and_then_runs(
+    run: Callable[..., Result], course: Path
+) -> None:
+    page = course / "_build" / "html" / "index.html"
+    result = run("build")
+    assert "Nothing to read yet: 01-one.ipynb, cell 2 of 4" in result.stdout
+    assert result.stdout.count(f"Open {page.as_uri()}") == 1
+    assert run("outputs").exit_code == 0
+    shutil.rmtree(course / "_build")
+    result = run("build")
+    assert result.exit_code == 0, result.output
+    assert result.stdout.count(f"Open {page.as_uri()}") == 2
+    assert "outputs that are stored. Now the notebooks are run." in result.stdout
+    assert (course / "_build" / "executed").exists()
+    assert run("build").stdout.count("Open ") == 1
+
+
 def test_build_and_outputs_stop_at_a_failing_notebook(
     run: Callable[..., Result], course: Path, save: Callable[[Path, list[str]], None]
 ) -> None:
