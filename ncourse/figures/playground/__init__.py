@@ -19,12 +19,12 @@ what `state()` is then:
 the control ("weight_decay"), or holds its settings (`{weight_decay: 0}`).
 """
 
+import base64
 import html as _html
 import json
 from functools import cache
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 __all__ = ["fragment", "playground", "source"]
 
@@ -46,9 +46,10 @@ def fragment(*, hero: bool = False, settings: dict[str, Any] | None = None) -> s
     """
     options = json.dumps({"hero": hero, "settings": settings or {}}).replace("<", "\\u003c")
     script = source("page.js").replace("\nexport ", "\n")
+    style = base64.b64encode(source("style.css").encode()).decode()
     return (
         # HTML allows this within a page, and <style> only in its head.
-        f'<link rel="stylesheet" href="data:text/css;charset=utf-8,{quote(source("style.css"))}">\n'
+        f'<link rel="stylesheet" href="data:text/css;charset=utf-8;base64,{style}">\n'
         f'<section class="nc-playground{" nc-hero" if hero else ""}" aria-label="Playground">'
         "<noscript><p>Two networks would train here, one of them without weight decay. Both reach "
         "zero training error; only the features of the first draw together into three points. "
