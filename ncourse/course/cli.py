@@ -427,6 +427,13 @@ def assign(
         raise _fail(f"{path} is there already; move it, or name another folder with --out")
     notebooks.write(notebook, path)
     console.print(f"wrote {path}", highlight=False, soft_wrap=True)
+    if not book.repository:
+        console.print(
+            "It runs where the course is installed. For Colab and the like say first where the "
+            "course is published: ncourse sync --repository owner/name",
+            highlight=False,
+            soft_wrap=True,
+        )
 
 
 @app.command()

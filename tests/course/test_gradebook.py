@@ -291,7 +291,9 @@ def test_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         text = " ".join((result.output + getattr(result, "stderr", "")).split())
         return f"{result.exit_code} {text}"
 
-    assert run("assign", 3, "--out", tmp_path, "--exercises", "3.1, 3.2").startswith("0 wrote")
+    said = run("assign", 3, "--out", tmp_path, "--exercises", "3.1, 3.2")
+    assert said.startswith("0 wrote")
+    assert "sync --repository" in said  # no repository: on Colab it could not install the course
     assert "there already" in run("assign", 3, "--out", tmp_path)
     assert "no exercise 3.9" in run("assign", 3, "--out", tmp_path / "x", "--exercises", "3.9")
     handout = tmp_path / "assignment-03.ipynb"
