@@ -3,10 +3,11 @@
 "NECO: neural collapse based out-of-distribution detection", ICLR 2024 (arXiv 2310.06823). If
 features of known classes have collapsed into the K - 1 directions of their means, a sample of
 another kind should have a larger part outside them. NECO scores a sample by the share of its length
-that lies in a principal subspace. (It also multiplies by the largest logit for some networks; that
-factor is left out here.) Beside it three other scores: the largest softmax probability, the
-distance to the nearest class mean, and that distance in units of the spread within classes (Lee et
-al. 2018, arXiv 1807.03888), with a ridge because collapsed features have hardly any spread.
+that lies in the first principal directions of standardised features, times the largest logit for
+some networks. What is measured here is plainer: the share in the directions of the centred class
+means. Beside it three other scores: the largest softmax probability, the distance to the nearest
+class mean, and that distance in units of the spread within classes (Lee et al. 2018, arXiv
+1807.03888), with a ridge because collapsed features have hardly any spread.
 
 Seven digits are learned and three held out. All thresholds are this course's, for digits.
 """
@@ -34,9 +35,9 @@ EPOCHS = (5, 20, 100, 300)
 HELD_OUT = 3
 SCORES = ("softmax", "distance", "projection", "mahalanobis")
 
-COURSE = "This course, measured"
-AMMAR = (
-    "Ammar et al. 2024, the score (without its factor of the largest logit); numbers: this course"
+COURSE_PROJECTION = (
+    "This course: score and numbers. The score is a plainer relative of NECO (Ammar et al. 2024), "
+    "without its PCA and its factor of the largest logit"
 )
 LEE = "Lee et al. 2018, the score; numbers: this course"
 
@@ -179,7 +180,7 @@ def claims(tables: Mapping[str, Table]) -> tuple[Claim, ...]:
             "In a collapsed network the projection on the directions of the means comes closer to "
             "the Mahalanobis score: its deficit is at most {0} of that without weight decay",
             {"deficit": deficit},
-            AMMAR,
+            COURSE_PROJECTION,
             {"deficit without weight decay": loose},
             also={"beside without": at_most(0.7, deficit, of=loose)},
         ),
