@@ -20,11 +20,11 @@ from torch.nn.functional import (
     normalize,
     one_hot,
 )
-from tqdm.auto import tqdm
 
 from ncourse.data import Dataset
 from ncourse.metrics import measure
 from ncourse.models import Classifier
+from ncourse.progress import progress_bar
 from ncourse.simplex import SimplexFrame
 from ncourse.tables import Table
 from ncourse.training import Features, extract
@@ -841,7 +841,7 @@ def learn(
     drift = np.full((num_tasks, num_classes), np.nan)
     own_directions: list[Tensor] = []
     collapse: list[dict[str, float]] = []
-    bar = tqdm(stream.tasks, desc=type(strategy).__name__, leave=False, disable=not progress)
+    bar = progress_bar(stream.tasks, desc=type(strategy).__name__, disable=not progress)
     for index, task in enumerate(bar):
         learner.num_old, learner.num_seen = task.classes.start, task.classes.stop
         strategy.begin_task(learner, task)

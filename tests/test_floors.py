@@ -81,7 +81,8 @@ def test_the_library_draws_only_the_history_of_a_run(path):
 def test_a_plain_install_is_all_that_the_library_needs():
     """Figures and run folders are the exceptions: they come with the extra `course`.
 
-    So are four imports within functions, which say what to install where it is missing.
+    So are imports within functions: most say what to install where it is missing, and IPython is
+    there whenever a notebook's kernel writes a progress bar.
     """
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     plain, course, vision = (
@@ -95,6 +96,7 @@ def test_a_plain_install_is_all_that_the_library_needs():
     assert not plain & course, "a plain install brings notebook tools"
     found = {*(plain - {"scikit_learn"}), *vision, "sklearn", "ncourse", *sys.stdlib_module_names}
     asked_for = {
+        ("IPython", "_Output.write"),
         ("avalanche", "avalanche_plugin"),
         ("lightning", "lightning_callback"),
         ("matplotlib", "CollapseMetric.plot"),

@@ -14,16 +14,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ncourse.course.manifest import Book, Chapter, colab_lines, without_colab_lines
+from ncourse.course.manifest import Book, Chapter, install_lines, without_install_lines
 from ncourse.course.notebooks import cells
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
 
-__all__ = ["AssignmentError", "Task", "assignment", "tasks"]
+__all__ = ["AssignmentError", "Task", "assignment", "several_chapters", "tasks"]
 
 HEADING = re.compile(r"^### Exercise (\d+\.\d+) · (\d+) min · (●○○|●●○|●●●)$", re.MULTILINE)
+LEVELS = {mark: f"difficulty {mark.count('●')} of 3" for mark in ("●○○", "●●○", "●●●")}
+"""The marks of difficulty, in words."""
+
 METADATA = "ncourse_assignment"
+_OBJECTIVE = re.compile(r"\*Objective (\d)\.\*\s*")
 
 
 class AssignmentError(ValueError):
@@ -53,9 +57,23 @@ class Task:
     function: str
 
     @property
+    def objective(self) -> int | None:
+        """The number of the chapter's objective that it serves; None for one for marks."""
+        found = _OBJECTIVE.match(self.text)
+        return int(found[1]) if found else None
+
+    @property
     def points(self) -> int:
         """What it is worth: a point a minute."""
         return self.minutes
+
+
+def levels_in_words(page: str) -> str:
+    """HTML in which a screen reader says how difficult an exercise is, and not "black circle"."""
+    for mark, words in LEVELS.items():
+        said = f'<span role="img" aria-label="{words}">{mark}</span>'
+        page = re.sub(rf"(>[^<>]*){mark}(?=[^<>]*<)", rf"\1{said}", page)
+    return page
 
 
 def tasks(book: Book, chapter: Chapter, exercises: Sequence[str] = ()) -> list[Task]:
@@ -134,8 +152,8 @@ def variants(chapter: Chapter, secret: str) -> list[str]:
 
 
 def _imports(source: str) -> str:
-    """The import statements of a chapter's first cell that do not act on Colab alone."""
-    body = ast.parse(without_colab_lines(source)).body
+    """The import statements of a chapter's first cell, without those that install the course."""
+    body = ast.parse(without_install_lines(source)).body
     nodes = [node for node in body if isinstance(node, ast.Import | ast.ImportFrom)]
     return "\n".join(
         ast.unparse(node)
@@ -163,17 +181,40 @@ def assignment(
         solutions: whether `hint` and `solution` work in it. Without them an answer that fails is
             not replaced by the course's either.
         site: address of the course's site, to which the texts then link; else they link to the
-            chapter's notebook, on GitHub if the manifest names the repository.
+            chapter's notebook, on GitHub if the course is there, or name the repository's page.
 
     Raises:
         AssignmentError: for an exercise that the chapter does not have.
     """
+    chosen = [(chapter, task) for task in tasks(book, chapter, exercises)]
+    title = f"Assignment: {chapter.title}"
+    return several_chapters(book, title, chosen, due=due, solutions=solutions, site=site)
+
+
+def several_chapters(
+    book: Book,
+    title: str,
+    chosen: Sequence[tuple[Chapter, Task]],
+    *,
+    due: str = "",
+    solutions: bool = True,
+    site: str = "",
+) -> NotebookNode:
+    """A notebook with exercises of one chapter or several.
+
+    Args:
+        book: the course.
+        title: of the notebook.
+        chosen: the exercises, each with its chapter.
+        due: the date to print; a line to fill in if empty.
+        solutions: as for `assignment`.
+        site: as for `assignment`.
+    """
     from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-    chosen = tasks(book, chapter, exercises)
-    total = sum(task.points for task in chosen)
-    minutes = sum(task.minutes for task in chosen)
-    title = f"""# Assignment: {chapter.title}
+    total = sum(task.points for _, task in chosen)
+    minutes = sum(task.minutes for _, task in chosen)
+    text = f"""# {title}
 
 | | |
 |---|---|
@@ -185,19 +226,22 @@ Replace the `...` in each cell by your answer and run the cell: it says *solved*
 right. Keep the names and arguments of the functions, and put everything that an answer needs into
 its cell, imports too. Other cells are yours. Hand in this file."""
     if not solutions:
-        title += "\n\nIn this assignment `hint` and `solution` are off."
+        text += "\n\nIn this assignment `hint` and `solution` are off."
     names = "exercise, graded" if not solutions else "exercise, hint, solution"
-    first = f"{chosen[0].imports}\nfrom ncourse.exercises import {names}"
+    # Of several chapters each line once: what is imported is the same wherever it has that name.
+    lines = dict.fromkeys(line for _, task in chosen for line in task.imports.splitlines())
+    imports = "\n".join(lines)
+    first = f"{imports}\nfrom ncourse.exercises import {names}"
     first += "\n\ngraded()" if not solutions else ""
-    install = colab_lines(book)
+    install = install_lines(book, recordings=False)
     made = [
-        new_markdown_cell(title, id="title"),
+        new_markdown_cell(text, id="title"),
         new_code_cell(f"{install}\n\n{first}" if install else first, id="imports"),
     ]
-    for task in chosen:
+    for chapter, task in chosen:
         key = task.exercise.replace(".", "-")
         heading = f"## Exercise {task.exercise} · {task.points} points · {task.level}"
-        text = re.sub(r"^\*Objective \d\.\*\s*", "", task.text)
+        text = _OBJECTIVE.sub("", task.text, count=1)
         place = f"In the course: [{chapter.heading}]({_address(book, chapter, task, site)})."
         made.append(new_markdown_cell(f"{heading}\n\n{text}\n\n{place}", id=f"text-{key}"))
         made.append(new_code_cell(task.stub, id=f"answer-{key}"))
@@ -206,7 +250,7 @@ its cell, imports too. Other cells are yours. Hand in this file."""
     metadata = {
         "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
         "language_info": {"name": "python"},
-        METADATA: {"exercises": [task.exercise for task in chosen]},
+        METADATA: {"exercises": [task.exercise for _, task in chosen]},
     }
     return new_notebook(cells=made, metadata=metadata)
 
@@ -217,9 +261,9 @@ def _address(book: Book, chapter: Chapter, task: Task, site: str) -> str:
         number = task.exercise.replace(".", "-")
         anchor = "" if "v" in number else f"#exercise-{number}-{task.minutes}-min"
         return f"{site.rstrip('/')}/{chapter.stem}.html{anchor}"
-    if book.repository:
-        return f"https://github.com/{book.repository}/blob/main/{book.src}/{chapter.file}"
-    return chapter.file
+    if book.on_github:
+        return f"{book.web_address}/blob/main/{book.src}/{chapter.file}"
+    return book.web_address or chapter.file
 
 
 def set_by(metadata: Mapping[str, Any]) -> list[str]:

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -146,7 +147,11 @@ def lab(
     for note in copy.notes:
         console.print(note, highlight=False, markup=False, soft_wrap=True)
     opened = copy.laid or shown.file
-    console.print(f"Opening {opened} in {copy.folder}. Stop with Ctrl-C, twice.", highlight=False)
+    console.print(
+        f"Welcome to {book.title}: {opened}, in your copy of the course, {copy.folder}. "
+        "Stop with Ctrl-C, twice.",
+        highlight=False, markup=False, soft_wrap=True,
+    )  # fmt: skip
     command = [sys.executable, "-m", "jupyterlab", f"--LabApp.default_url=/lab/tree/{opened}"]
     command.append(f"--LabApp.app_settings_dir={copy.folder / SETTINGS}")
     command += [] if port is None else [f"--ServerApp.port={port}", "--ServerApp.port_retries=0"]
@@ -165,10 +170,12 @@ def build(
     stored: Annotated[
         bool, typer.Option("--stored", help="Run nothing: show the outputs that are stored.")
     ] = False,
-    without_solutions: Annotated[
+    without_teaching: Annotated[
         bool,
         typer.Option(
-            "--without-solutions", help="For students: no solutions, and no pages for teachers."
+            "--without-teaching",
+            "--without-solutions",
+            help="For students: no solutions, and no pages for teachers.",
         ),
     ] = False,
 ) -> None:
@@ -178,11 +185,29 @@ def build(
     from ncourse.course.pages import ClaimsError
 
     book = _book()
+
+    def show(*, as_stored: bool) -> None:
+        page = site.build(book, console, as_stored=as_stored, solutions=not without_teaching)
+        console.print(f"\nOpen {page.as_uri()}", highlight=False, soft_wrap=True)
+
     try:
-        page = site.build(book, console, as_stored=stored, solutions=not without_solutions)
+        if not stored and not (book.root / "_build" / "html" / "index.html").is_file():
+            _show_what_is_stored(show)
+        show(as_stored=stored)
     except (NotebookError, ClaimsError, site.SiteError) as error:
         raise _fail(str(error)) from None
-    console.print(f"\nOpen {page.as_uri()}", highlight=False, soft_wrap=True)
+
+
+def _show_what_is_stored(show: Callable[..., None]) -> None:
+    """A first site, of the stored outputs, for those who wait until the notebooks have run."""
+    from ncourse.course.execution import NotebookError
+
+    try:
+        show(as_stored=True)
+    except NotebookError as error:  # a new chapter has none
+        console.print(f"Nothing to read yet: {error}", markup=False, highlight=False)
+    else:
+        console.print("It shows the outputs that are stored. Now the notebooks are run.\n")
 
 
 @app.command()
@@ -404,6 +429,36 @@ def assign(
     console.print(f"wrote {path}", highlight=False, soft_wrap=True)
 
 
+@app.command()
+def seminar(
+    out: Annotated[Path, typer.Option(help="The folder to write to.")],
+    seed: Annotated[str, typer.Option(help="A secret word, which draws variants and numbers.")],
+    due: Annotated[str, typer.Option(help="The date to print on the problem sets.")] = "",
+) -> None:
+    """Make two problem sets and an exam of 60 minutes, each with its solutions in another file."""
+    from ncourse.course import notebooks
+    from ncourse.course import seminar as made
+
+    book = _book(to_read=True)
+    if out.exists() and any(out.iterdir()):
+        raise _fail(f"{out} has files in it; move them, or name another folder with --out")
+    try:
+        sets = [made.problem_set(book, k, seed, due=due) for k in range(1, len(made.SETS) + 1)]
+        asked, solved = made.exam(book, seed)
+    except ValueError as error:
+        raise _fail(str(error)) from None
+    out.mkdir(parents=True, exist_ok=True)
+    texts = {"exam.md": asked, "exam-solutions.md": solved}
+    for number, one in enumerate(sets, start=1):
+        notebooks.write(one.notebook, out / f"problem-set-{number}.ipynb")
+        texts[f"problem-set-{number}-solutions.md"] = one.solutions
+    for name, text in texts.items():
+        write_whole(out / name, text)
+    for path in sorted(out.iterdir()):
+        console.print(f"wrote {path}", highlight=False, soft_wrap=True, markup=False)
+    console.print("Students get the files without -solutions in their names.")
+
+
 def _names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
 
@@ -609,19 +664,32 @@ def new(
 
 
 @app.command()
-def sync() -> None:
+def sync(
+    repository: Annotated[
+        str | None,
+        typer.Option(
+            help="Publish it from here: owner/name on GitHub, an address that git clones, or "
+            "nothing in quotes. Each notebook then installs the course where it is not."
+        ),
+    ] = None,
+) -> None:
     """Bring headers, references, tables and the map in line with `book.toml` and the `.bib`."""
+    from ncourse.course.manifest import name_repository
+    from ncourse.course.pages import ClaimsError
     from ncourse.course.sync import sync as bring_in_line
 
     book = _book()
+    changed = []
     try:
-        changed = bring_in_line(book)
-    except (ManifestError, CitationError) as error:
+        if repository is not None and name_repository(book.root / "book.toml", repository):
+            changed.append(book.root / "book.toml")
+        changed += bring_in_line(_book())
+    except (ManifestError, CitationError, ClaimsError) as error:
         raise _fail(str(error)) from None
     for path in changed:
         console.print(f"wrote {path.relative_to(book.root)}", highlight=False)
     # Like a formatter's hook: a change fails the commit, so that it can be looked at.
-    raise typer.Exit(1 if changed else 0)
+    raise typer.Exit(1 if changed and repository is None else 0)
 
 
 @app.command("test")

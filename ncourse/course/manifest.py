@@ -6,6 +6,7 @@ each notebook, the map in the README, `ncourse list` and the site's navigation.
 
 import difflib
 import html
+import json
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -15,6 +16,7 @@ from typing import Any
 
 from ncourse.course.references import CitationError, Reference
 from ncourse.course.references import load as load_references
+from ncourse.files import write_whole
 
 REFERENCES = "references.bib"
 
@@ -34,7 +36,13 @@ class Chapter:
     minutes: int
     prerequisites: tuple[int, ...]
     objectives: tuple[str, ...]
+    optional: tuple[tuple[str, tuple[int, ...]], ...]
     draft: bool
+
+    @property
+    def optional_sections(self) -> Mapping[str, tuple[int, ...]]:
+        """Titles of sections that a short class leaves for reading -> objectives they serve."""
+        return dict(self.optional)
 
     @property
     def heading(self) -> str:
@@ -90,6 +98,7 @@ class Book:
     language: str
     src: str
     repository: str
+    address: str
     parts: tuple[Part, ...]
     drafts: tuple[Chapter, ...]
     paths: tuple[CoursePath, ...]
@@ -115,6 +124,26 @@ class Book:
         return of_drafts - of_chapters
 
     @property
+    def on_github(self) -> str:
+        """The repository as `owner/name`, if it is on GitHub; else empty."""
+        found = re.fullmatch(
+            r"(?:https://github\.com/|git@github\.com:)?([\w.-]+/[\w.-]+?)(?:\.git)?",
+            self.repository,
+        )
+        return found[1] if found else ""
+
+    @property
+    def git_address(self) -> str:
+        """What git clones; empty if there is no repository."""
+        return f"https://github.com/{self.on_github}" if self.on_github else self.repository
+
+    @property
+    def web_address(self) -> str:
+        """The page of the repository; empty if its address is for git alone."""
+        address = self.git_address
+        return address.removesuffix(".git") if address.startswith("https://") else ""
+
+    @property
     def folder(self) -> Path:
         """The folder of the notebooks."""
         return self.root / self.src
@@ -130,6 +159,10 @@ class Book:
                 return chapter
         known = ", ".join(str(chapter.number) for chapter in self.with_drafts)
         raise ValueError(f"there is no chapter {number}; the course has {known}")
+
+
+_REPOSITORY = r"([\w.-]+/[\w.-]+|(https|ssh|git|file)://[\w.:/@~+-]+|[\w.-]+@[\w.-]+:[\w./~-]+)?"
+"""What `repository` may be. It stands in programs, so it has no spaces, quotes or brackets."""
 
 
 def load(path: str | Path = "book.toml") -> Book:
@@ -153,10 +186,14 @@ def load(path: str | Path = "book.toml") -> Book:
         raise ManifestError(
             f'src is "{about["src"]}" in [book]; write the name of a folder beside book.toml'
         )
-    repository = _checked(table["course"], "[course]", {"repository": str})["repository"]
-    if not re.fullmatch(r"([\w.-]+/[\w.-]+)?", repository):
+    places = {"address": "", **table["course"]}
+    places = _checked(places, "[course]", {"repository": str, "address": str})
+    repository, address = places["repository"], places["address"]
+    _check_repository(repository)
+    if not re.fullmatch(r"(https?://[^\s\"'<>]+/)?", address):
         raise ManifestError(
-            f'repository is "{repository}" in [course]; write "owner/name", or "" for none'
+            f'address is "{address}" in [course]; write where the site will be, as '
+            '"https://example.org/collapse/", or "" if nowhere'
         )
     try:
         references = load_references(path.parent / about["src"] / REFERENCES)
@@ -182,12 +219,42 @@ def load(path: str | Path = "book.toml") -> Book:
         root=path.parent,
         authors=authors,
         repository=repository,
+        address=address,
         parts=tuple(parts),
         drafts=tuple(chapter for chapter in earlier.values() if chapter.draft),
         paths=tuple(_path(entry, earlier) for entry in table["paths"]),
         references=references,
         **about,
     )
+
+
+def _check_repository(repository: str) -> None:
+    if not re.fullmatch(_REPOSITORY, repository):
+        raise ManifestError(
+            f'repository is "{repository}" in [course]; write "owner/name" if it is on GitHub, an '
+            'address that git clones, such as "https://git.example.edu/owner/name.git", or ""'
+        )
+
+
+def name_repository(path: Path, repository: str) -> bool:
+    """Write into a manifest where the course is published; tell whether that is a change.
+
+    Args:
+        path: of the manifest.
+        repository: "owner/name" on GitHub, an address that git clones, or "".
+
+    Raises:
+        ManifestError: for anything else, or if the manifest has no line for it.
+    """
+    _check_repository(repository)
+    before = path.read_text(encoding="utf-8")
+    line = f'repository = "{repository}"'
+    text, count = re.subn(r'^repository *= *"[^"\n]*"', line, before, flags=re.MULTILINE)
+    if count != 1:
+        raise ManifestError(f'{path.name} has {count} lines `repository = "…"`; expected one')
+    if text != before:
+        write_whole(path, text)
+    return text != before
 
 
 def _path(entry: object, chapters: Mapping[int, Chapter]) -> CoursePath:
@@ -228,6 +295,7 @@ _CHAPTER_KEYS: dict[str, Any] = {
     "minutes": int,
     "prerequisites": list[int],
     "objectives": list[str],
+    "optional": dict,
     "draft": bool,
 }
 
@@ -239,7 +307,7 @@ def _chapter(
     name = entry.get("file") or entry.get("title") if isinstance(entry, dict) else None
     where = f'chapter "{name}"' if name else "a [[parts.chapters]] table"
     if isinstance(entry, dict):
-        entry = {"draft": False, **entry}
+        entry = {"draft": False, "optional": {}, **entry}
     fields = _checked(entry, where, _CHAPTER_KEYS)
     number, file = fields["number"], fields["file"]
     if number in earlier:
@@ -279,6 +347,13 @@ def _chapter(
         raise ManifestError(
             f"objectives of {where} has {len(fields['objectives'])} entries; write 3 to 5"
         )
+    serve = range(1, len(fields["objectives"]) + 1)
+    for title, numbers in fields["optional"].items():
+        if not (_is_a(numbers, list[int]) and numbers and all(n in serve for n in numbers)):
+            raise ManifestError(
+                f'optional of {where} has "{title}" = {numbers!r}; write the numbers of the '
+                f"objectives that this section serves, of 1 to {len(serve)}"
+            )
     return Chapter(
         number=number,
         file=file,
@@ -287,6 +362,7 @@ def _chapter(
         minutes=fields["minutes"],
         prerequisites=tuple(fields["prerequisites"]),
         objectives=tuple(fields["objectives"]),
+        optional=tuple((title, tuple(numbers)) for title, numbers in fields["optional"].items()),
         draft=fields["draft"],
     )
 
@@ -369,47 +445,60 @@ def header(book: Book, chapter: Chapter) -> str:
     return "\n".join(lines)
 
 
-COLAB_MARK = "# On Colab only: fetch the course and install the package."
-_COLAB_LINES = re.compile(
-    rf"\A{COLAB_MARK}\n.*?^    os\.chdir\([^\n]*\n+", re.DOTALL | re.MULTILINE
+INSTALL_MARK = "# Where the course is not installed, on Colab for one, this does it."
+_INSTALL_LINES = re.compile(
+    rf"\A{INSTALL_MARK}\n.*?^    importlib\.invalidate_caches\(\)\n+", re.DOTALL | re.MULTILINE
 )
 
 
-def colab_lines(book: Book) -> str:
-    """The first lines of each import cell, which act on Colab alone; empty without a repository.
+def install_lines(book: Book, *, recordings: bool = True) -> str:
+    """The first lines of each import cell; empty without a repository.
 
-    Colab has matplotlib and ipywidgets, so the package comes without its extras. The checkout
-    brings `recorded/`. Plain Python, because Sphinx has no lexer for `%pip`. These lines cannot be
-    exercised outside Colab.
+    They act where there is no `ncourse`: they install it from the repository, in the versions that
+    are tested. Colab has matplotlib and ipywidgets, so the package comes without its extras. The
+    working directory stays as it is, because a reader's files are there. Plain Python, because
+    Sphinx has no lexer for `%pip`.
+
+    Args:
+        book: the course.
+        recordings: whether to link `recorded/`, from which chapters read, into the working
+            directory.
     """
     if not book.repository:
         return ""
-    clone = f"git clone -q --depth 1 https://github.com/{book.repository} /content/course"
-    return "\n".join(
-        [
-            COLAB_MARK,
-            "import os",
-            "import subprocess",
-            "import sys",
-            "",
-            'if "google.colab" in sys.modules:',
-            '    if not os.path.isdir("/content/course"):',
-            f'        subprocess.run("{clone}", shell=True, check=True)',
-            '        subprocess.run("pip install -q /content/course", shell=True, check=True)',
-            f'    os.chdir("/content/course/{book.src}")',
+    lines = [
+        INSTALL_MARK,
+        "import importlib.util",
+        "import subprocess",
+        "import sys",
+        "import tempfile",
+        "",
+        'if importlib.util.find_spec("ncourse") is None:',
+        "    place = tempfile.mkdtemp()",
+        f"    address = {json.dumps(book.git_address)}",
+        '    fetch = ["git", "clone", "-q", "--depth", "1", "--", address, place]',
+        '    pip = [sys.executable, "-m", "pip", "install", "-q"]',
+        '    pip += ["-c", f"{place}/constraints.txt", place]',
+        "    subprocess.run(fetch, check=True)",
+        "    subprocess.run(pip, check=True)",
+    ]
+    if recordings:
+        lines += [
+            f'    link = ["ln", "-sfn", f"{{place}}/{book.src}/recorded", "recorded"]',
+            "    subprocess.run(link, check=True)",
         ]
-    )
+    return "\n".join([*lines, "    importlib.invalidate_caches()"])
 
 
-def without_colab_lines(source: str) -> str:
-    """The source of an import cell without the lines that act on Colab alone."""
-    return _COLAB_LINES.sub("", source)
+def without_install_lines(source: str) -> str:
+    """The source of an import cell without the lines that install the course."""
+    return _INSTALL_LINES.sub("", source)
 
 
-def with_colab_lines(book: Book, source: str) -> str:
-    """The source of an import cell with the Colab lines of this manifest, whatever it had."""
-    source = without_colab_lines(source)
-    lines = colab_lines(book)
+def with_install_lines(book: Book, source: str) -> str:
+    """The source of an import cell with the lines that this manifest asks for, whatever it had."""
+    source = without_install_lines(source)
+    lines = install_lines(book)
     return f"{lines}\n\n{source}" if lines else source
 
 

@@ -152,6 +152,8 @@ def _clean_output(output: NotebookNode) -> NotebookNode | None:
             line for line in lines if line.strip() and not _PROGRESS_BAR.search(line)
         )
         return output if output.text else None
+    if output.output_type == "display_data" and not output.data:
+        return None
     if WIDGET_VIEW in output.get("data", {}):
         if "text/html" not in output.data:
             return None

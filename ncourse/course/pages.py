@@ -4,22 +4,25 @@ Each is made from what it is about: claims from the executed notebooks, referenc
 bibliography, the interface from docstrings. So none of them can say something else than its source.
 """
 
+import base64
 import html
 import json
 import re
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from nbformat import NotebookNode
 
 from ncourse.claims import CLAIM_MIME, Recording, numbers
 from ncourse.course import PACKAGE
 from ncourse.course.manifest import Book, Chapter
+from ncourse.course.notebooks import read
 from ncourse.figures.live import is_figure, to_html
 
 BACK_MATTER = (
-    *("playground", "teaching", "in-a-class", "claims", "notation", "glossary", "refresher"),
+    *("playground", "teaching", "in-a-class", "your-server", "project"),
+    *("claims", "notation", "glossary", "refresher"),
     *("after", "your-model", "larger-runs", "beyond-digits", "cost", "data-sets"),
     *("references", "api", "changelog"),
 )
@@ -215,14 +218,17 @@ def _curves(folder: Path, name: str, table: str, alt: str) -> str:
 
 # --- the playground -----------------------------------------------------------------------------
 
-_PLAYGROUND = re.compile(r"^<!-- playground( hero)? -->$", flags=re.MULTILINE)
+_PLAYGROUND = re.compile(
+    r"^<!-- playground( hero)? -->$(?:\n[^\n]+\n<!-- /playground -->$)?", flags=re.MULTILINE
+)
 
 
 def with_playground(text: str) -> str:
     """A page with the playground in place of its mark, a line of its own.
 
-    The mark is `<!-- playground -->`, or `<!-- playground hero -->` where it heads a page. The HTML
-    is fenced: a blank line would end it in Markdown.
+    The mark is `<!-- playground -->`, or `<!-- playground hero -->` where it heads a page. A line
+    between it and `<!-- /playground -->` is for those who read the page elsewhere. The HTML is
+    fenced: a blank line would end it in Markdown.
     """
     from ncourse.figures.playground import fragment
 
@@ -235,6 +241,18 @@ def with_playground(text: str) -> str:
 
 _RESULTS = re.compile(r"^<!-- results -->$(.*?)^<!-- /results -->$", re.MULTILINE | re.DOTALL)
 _RESULT = re.compile(r"- \[[^\]]*\]\(([^#)]+)#([^)]+)\): (.+)")
+_CHOSEN = re.compile(
+    r"^<!-- results of chapters ([\d, ]+) -->$.*?^<!-- /results -->$", re.MULTILINE | re.DOTALL
+)
+
+
+class _Result(NamedTuple):
+    """An entry of the list of results, and the figure of the cell that it names."""
+
+    chapter: Chapter
+    cell: str
+    sentence: str
+    figure: NotebookNode
 
 
 def with_results(book: Book, notebooks: Sequence[NotebookNode], text: str) -> str:
@@ -248,35 +266,77 @@ def with_results(book: Book, notebooks: Sequence[NotebookNode], text: str) -> st
     """
 
     def cards(found: re.Match[str]) -> str:
-        entries = [line for line in found[1].splitlines() if line.strip()]
-        made = [_card(book, notebooks, entry) for entry in entries]
-        inside = "\n".join(made)
+        inside = "\n".join(map(_card, _results(book, notebooks, found[1])))
         return f'`````{{raw}} html\n<div class="nc-results">\n{inside}\n</div>\n`````'
 
     return _RESULTS.sub(cards, text)
 
 
-def _card(book: Book, notebooks: Sequence[NotebookNode], entry: str) -> str:
-    found = _RESULT.fullmatch(entry.strip())
+def with_chosen_results(book: Book, text: str) -> tuple[str, dict[Path, bytes]]:
+    """The README with some results of the first page in a table, and their pictures' files.
+
+    Between `<!-- results of chapters 3, 5 -->` and `<!-- /results -->`, two a row. The pictures are
+    those that stand in the notebooks.
+
+    Raises:
+        ClaimsError: if the first page has no result of one of these chapters.
+    """
+    found = _CHOSEN.search(text)
     if not found:
-        raise ClaimsError(f"{entry!r} is no result; write - [title](file#cell): sentence")
-    file, cell, sentence = found.groups()
+        return text, {}
+    notebooks = [read(book.path(chapter)) for chapter in book.chapters]
+    page = (book.folder / "index.md").read_text(encoding="utf-8")
+    listed = "".join(block[1] for block in _RESULTS.finditer(page))
+    results = {one.chapter.number: one for one in _results(book, notebooks, listed)}
+    chosen = [int(number) for number in found[1].split(",")]
+    if missing := [str(number) for number in chosen if number not in results]:
+        raise ClaimsError(f"index.md has no result of chapter {', '.join(missing)}")
+    pictures, cells = {}, []
+    for one in (results[number] for number in chosen):
+        path = book.folder / "assets" / f"result-{one.chapter.number:02d}.png"
+        pictures[path] = base64.b64decode(one.figure.data["image/png"])
+        alt = html.escape(one.figure.metadata["image/png"]["alt"])
+        cells.append(
+            f'<td width="50%" valign="top"><a href="{book.src}/{one.chapter.file}">'
+            f'<img src="{path.relative_to(book.root).as_posix()}" alt="{alt}"></a><br>'
+            f"<b>{html.escape(one.chapter.heading)}.</b> {html.escape(one.sentence)}</td>"
+        )
+    pairs = ["\n".join(cells[at : at + 2]) for at in range(0, len(cells), 2)]
+    rows = [f"<tr>\n{pair}\n</tr>" for pair in pairs]
+    start = text[found.start() :].partition("\n")[0]
+    made = "\n".join([start, "<table>", *rows, "</table>", "<!-- /results -->"])
+    return text[: found.start()] + made + text[found.end() :], pictures
+
+
+def _results(book: Book, notebooks: Sequence[NotebookNode], listed: str) -> list[_Result]:
     chapters = {
         chapter.file: (chapter, notebook)
         for chapter, notebook in zip(book.chapters, notebooks, strict=True)
     }
-    if file not in chapters:
-        raise ClaimsError(f"there is no chapter {file}, of which a result is shown")
-    chapter, notebook = chapters[file]
-    outputs = [out for one in notebook.cells if one.get("id") == cell for out in one.outputs]
-    figures = [output for output in outputs if is_figure(output)]
-    if not figures:
-        raise ClaimsError(f"cell {cell} of {file} has no figure to show")
-    picture = to_html({"image/png": figures[0].data["image/png"]}, figures[0].metadata)
+    made = []
+    for entry in filter(None, map(str.strip, listed.splitlines())):
+        found = _RESULT.fullmatch(entry)
+        if not found:
+            raise ClaimsError(f"{entry!r} is no result; write - [title](file#cell): sentence")
+        file, cell, sentence = found.groups()
+        if file not in chapters:
+            raise ClaimsError(f"there is no chapter {file}, of which a result is shown")
+        chapter, notebook = chapters[file]
+        outputs = [out for one in notebook.cells if one.get("id") == cell for out in one.outputs]
+        figures = [output for output in outputs if is_figure(output)]
+        if not figures:
+            raise ClaimsError(f"cell {cell} of {file} has no figure to show")
+        made.append(_Result(chapter, cell, sentence, figures[0]))
+    return made
+
+
+def _card(result: _Result) -> str:
+    figure, chapter = result.figure, result.chapter
+    picture = to_html({"image/png": figure.data["image/png"]}, figure.metadata)
     papers = ", ".join(paper.label for paper in chapter.papers)
     return (
         f'<a class="nc-result" href="{chapter.stem}.html">{picture}'
-        f"<strong>{html.escape(chapter.heading)}</strong><span>{html.escape(sentence)}</span>"
+        f"<strong>{html.escape(chapter.heading)}</strong><span>{html.escape(result.sentence)}</span>"
         f"<small>{html.escape(papers)} · {chapter.minutes} minutes</small></a>"
     )
 

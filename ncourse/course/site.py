@@ -35,8 +35,9 @@ from ncourse.course.pages import (
 )
 from ncourse.course.slides import STYLE as SLIDES_STYLE
 from ncourse.course.slides import deck
+from ncourse.course.slides import index as slides_index
 from ncourse.course.solutions import with_solutions
-from ncourse.course.sphinx_extension import MATHS_CLASS
+from ncourse.course.sphinx_extension import MATHS_CLASS, PREVIEW
 from ncourse.course.teaching import pages as teaching_pages
 from ncourse.files import write_whole
 
@@ -96,6 +97,7 @@ def build(book: Book, console: Console, *, as_stored: bool = False, solutions: b
     for chapter, notebook in zip(book.chapters, notebooks, strict=True):
         slides = made / "slides" / f"{chapter.stem}.html"
         slides.write_text(deck(book, chapter, notebook), encoding="utf-8")
+    (made / "slides" / "index.html").write_text(slides_index(book, notebooks), encoding="utf-8")
     stamp.unlink(missing_ok=True)  # from here to the end there is no whole site to go on from
     for new, old in ((made, html), (doctrees, folder / "doctrees")):
         shutil.rmtree(old, ignore_errors=True)
@@ -241,7 +243,7 @@ def _write_source(
     pages = {
         "claims": claims_page(book, notebooks),
         "references": references_page(book),
-        **(teaching_pages(book) if solutions else {}),
+        **(teaching_pages(book, notebooks) if solutions else {}),
     }
     if PACKAGE.is_relative_to(book.root):  # a checkout of the course, and not a course of someone's
         pages |= api_pages(book.papers_of_drafts)
@@ -255,7 +257,7 @@ def _write_source(
     for name, text in pages.items():
         (source / f"{name}.md").write_text(text, encoding="utf-8")
     (source / "_static").mkdir()
-    for name in OWN_FILES:
+    for name in (*OWN_FILES, PREVIEW):
         if (book.folder / "assets" / name).is_file():
             shutil.copyfile(book.folder / "assets" / name, source / "_static" / name)
     # JSON is YAML, so no YAML library is needed.
@@ -314,6 +316,7 @@ def configuration(book: Book) -> dict[str, Any]:
                 "mathjax3_config": {"tex": {"inlineMath": [["$", "$"], ["\\(", "\\)"]]}},
                 "myst_mathjax_classes": f"{MATHS_CLASS}|mathjax_process|math|text_html",
                 "html_last_updated_fmt": None,
+                "html_baseurl": book.address,
                 "html_js_files": ["site.js"] if (book.folder / "assets/site.js").is_file() else [],
                 # What is folded on the page is on paper: a quiz's answers, code that draws.
                 "togglebutton_open_on_print": False,
@@ -333,9 +336,9 @@ def configuration(book: Book) -> dict[str, Any]:
     if (book.folder / "assets" / "favicon.svg").is_file():
         settings["html"]["favicon"] = "assets/favicon.svg"
     theme = settings["sphinx"]["config"]["html_theme_options"]
-    if book.repository:
+    if book.on_github:  # Colab and Binder open notebooks from there
         theme |= {
-            "repository_url": f"https://github.com/{book.repository}",
+            "repository_url": book.web_address,
             "repository_branch": "main",
             "path_to_docs": book.src,
             "use_repository_button": True,

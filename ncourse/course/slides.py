@@ -4,6 +4,9 @@ Which cells are shown stands in the notebook, as tags: `slide` shows a cell whol
 shows of each paragraph its first sentence and those with a term in bold, and gives the rest to the
 speaker's notes. A code cell shows its figure or claims; without these its source, unless that is
 tagged `hide-input`, and what it printed.
+
+The pages of the shortest plan of a class follow each other, at most one a minute. What this plan
+leaves out hangs below the page before it, as asides.
 """
 
 import base64
@@ -11,7 +14,7 @@ import html
 import itertools
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -23,10 +26,12 @@ from pygments import highlight
 from pygments.formatters import HtmlFormatter
 from pygments.lexers import PythonLexer
 
+from ncourse.course.assignments import levels_in_words
 from ncourse.course.manifest import Book, Chapter
+from ncourse.course.plans import FIRST, LENGTHS, QUIZ, Plan, place_of, plan
 from ncourse.figures.live import is_figure, script, to_html
 
-__all__ = ["Slide", "deck", "slides"]
+__all__ = ["Slide", "deck", "index", "main_line", "numbers", "slides"]
 
 WHOLE, LEAD = "slide", "slide-lead"
 STYLE = "slides.css"
@@ -42,12 +47,14 @@ class Slide:
 
     Attributes:
         title: HTML.
+        place: where in the notebook it comes from, as a plan names it.
         blocks: HTML of each block, in order.
         notes: paragraphs for the speaker, HTML.
         lines: how much of the page is taken, in lines of text.
     """
 
     title: str
+    place: str = FIRST
     blocks: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     lines: float = 0.0
@@ -61,6 +68,7 @@ class _Block:
     body: str
     lines: float
     notes: str = ""
+    place: str = ""  # of a heading or a question in a quiz: the line that says where one is
 
 
 def deck(book: Book, chapter: Chapter, notebook: NotebookNode) -> str:
@@ -72,8 +80,16 @@ def deck(book: Book, chapter: Chapter, notebook: NotebookNode) -> str:
         notebook: with its outputs.
     """
     by = "".join(f"<p>{html.escape(text)}</p>" for text in (book.title, ", ".join(book.authors)))
-    first = Slide(html.escape(chapter.heading), [f'<div class="title">{by}</div>'])
-    pages = "\n".join(_section(slide) for slide in [first, *slides(book, chapter, notebook)])
+    first = Slide(html.escape(chapter.heading), blocks=[f'<div class="title">{by}</div>'])
+    found = slides(book, chapter, notebook)
+    shortest = plan(book, chapter, min(*LENGTHS, chapter.minutes))
+    stacks = [[first]]
+    for slide, shown in zip(found, main_line(found, shortest), strict=True):
+        if shown:
+            stacks.append([slide])
+        else:
+            stacks[-1].append(slide)
+    pages = "\n".join(map(_stack, stacks))
     reveal = _package_folder("sphinx_revealjs") / "_static" / "revealjs"
     mathjax = _package_folder("sphinx-mathjax-offline") / "static" / "mathjax"
     style = book.folder / "assets" / STYLE
@@ -81,6 +97,7 @@ def deck(book: Book, chapter: Chapter, notebook: NotebookNode) -> str:
         (reveal / "dist" / "reset.css").read_text(encoding="utf-8"),
         (reveal / "dist" / "reveal.css").read_text(encoding="utf-8"),
         HtmlFormatter(style="default").get_style_defs(".highlight"),
+        HtmlFormatter(style="github-dark").get_style_defs('html[data-theme="dark"] .highlight'),
         style.read_text(encoding="utf-8") if style.is_file() else "",
     ]
     scripts = [
@@ -94,6 +111,7 @@ def deck(book: Book, chapter: Chapter, notebook: NotebookNode) -> str:
         f'<!DOCTYPE html>\n<html lang="{book.language}">\n<head>\n<meta charset="utf-8">',
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
         f"<title>{html.escape(chapter.heading)}: slides</title>",
+        f"<script>{_THEME}</script>",
         *(f"<style>{text}</style>" for text in styles),
         f'</head>\n<body>\n<div class="reveal"><div class="slides">\n{pages}\n</div></div>',
         # "</script" inside a script would end it; in JavaScript "<\/" is the same text.
@@ -110,6 +128,45 @@ def deck(book: Book, chapter: Chapter, notebook: NotebookNode) -> str:
     return "\n".join(lines)
 
 
+def index(book: Book, notebooks: Sequence[NotebookNode]) -> str:
+    """The list of all decks, which stands beside them, as HTML.
+
+    Args:
+        book: the course.
+        notebooks: from which its slides are cut, one for each chapter.
+    """
+    style = book.folder / "assets" / STYLE
+    rows = []
+    for chapter, notebook in zip(book.chapters, notebooks, strict=True):
+        found = slides(book, chapter, notebook)
+        length = min(*LENGTHS, chapter.minutes)
+        shown = 1 + sum(main_line(found, plan(book, chapter, length)))
+        rows.append(
+            f'<tr><td class="number">{chapter.number}</td>'
+            f'<td><a href="{chapter.stem}.html">{html.escape(chapter.title)}</a></td>'
+            f'<td class="number">{length}</td><td class="number">{shown}</td>'
+            f'<td class="number">{1 + len(found) - shown}</td></tr>'
+        )
+    heads = ("", "Chapter", "Min", "Slides", "Asides")
+    lines = [
+        f'<!DOCTYPE html>\n<html lang="{book.language}">\n<head>\n<meta charset="utf-8">',
+        '<meta name="viewport" content="width=device-width, initial-scale=1">',
+        f"<title>{html.escape(book.title)}: slides</title>",
+        f"<script>{_THEME}</script>",
+        f"<style>{style.read_text(encoding='utf-8') if style.is_file() else ''}</style>",
+        '</head>\n<body>\n<main class="decks">',
+        f"<h1>{html.escape(book.title)}: slides</h1>",
+        '<p><a href="../index.html">The course</a></p>',
+        f"<table>\n<tr>{''.join(f'<th>{head}</th>' for head in heads)}</tr>",
+        *rows,
+        "</table>",
+        "<p>→ or space: the next slide. ↓: an aside. S: the speaker’s view. T: light or dark. "
+        "?print-pdf behind the address: for printing.</p>",
+        "</main>\n</body>\n</html>\n",
+    ]
+    return "\n".join(lines)
+
+
 def slides(book: Book, chapter: Chapter, notebook: NotebookNode) -> list[Slide]:
     """The slides of an executed notebook, in order.
 
@@ -117,6 +174,7 @@ def slides(book: Book, chapter: Chapter, notebook: NotebookNode) -> list[Slide]:
     under the same title.
     """
     found = [Slide(html.escape(chapter.heading))]
+    place = FIRST
     for cell in notebook.cells:
         tags = cell.metadata.get("tags", [])
         shown = WHOLE in tags or LEAD in tags
@@ -127,10 +185,41 @@ def slides(book: Book, chapter: Chapter, notebook: NotebookNode) -> list[Slide]:
             blocks = _code_blocks(cell)
         for block in blocks:
             if block.kind == "heading":
-                found.append(Slide(block.body))
+                place = place_of(block.place, place)
+                found.append(Slide(block.body, place))
             elif shown:
                 _place(found, block)
     return _without_orphans([slide for slide in found if slide.blocks])
+
+
+def main_line(found: Sequence[Slide], made: Plan) -> list[bool]:
+    """Which slides a class goes through: those of its plan, at most one a minute.
+
+    Where a part has more, those that only go on with a text are left first, from the last.
+    """
+
+    def rank(index: int) -> int:
+        shown = "".join(found[index].blocks)
+        if index == 0 or found[index - 1].place != found[index].place or "<ol class=" in shown:
+            return 0
+        return 1 if 'class="figure"' in shown else 2
+
+    kept: set[int] = set()
+    for slot in made.slots:
+        here = [
+            (rank(index), slot.places.index(slide.place), index)
+            for index, slide in enumerate(found)
+            if slide.place in slot.places
+        ]
+        room = min(slot.pages, slot.minutes) - (FIRST in slot.places)  # there the title comes first
+        kept.update(index for _, _, index in sorted(here)[:room])
+    return [index in kept for index in range(len(found))]
+
+
+def numbers(found: Sequence[Slide], places: Sequence[str]) -> list[int]:
+    """The numbers that the slides of these places show in their corner, in order."""
+    pages = [n for n, slide in enumerate(found, start=2) if slide.place in places]
+    return [1, *pages] if FIRST in places else pages
 
 
 def _joined(blocks: Iterable[_Block]) -> Iterator[_Block]:
@@ -139,7 +228,7 @@ def _joined(blocks: Iterable[_Block]) -> Iterator[_Block]:
     for block in blocks:
         if before is not None and block.kind == "text" and before.lines + block.lines <= LINES:
             lines, notes = before.lines + block.lines, before.notes + block.notes
-            block = _Block(before.kind, before.body + block.body, lines, notes)
+            block = replace(before, body=before.body + block.body, lines=lines, notes=notes)
         elif before is not None:
             yield before
         before = block if _ANNOUNCES.search(block.body) else None
@@ -154,8 +243,10 @@ def _place(found: list[Slide], block: _Block) -> None:
     last = found[-1]
     full = last.lines + block.lines > LINES
     if last.blocks and (full or block.kind == "question"):
-        last = Slide(last.title)
+        last = Slide(last.title, last.place)
         found.append(last)
+    if last.place.startswith(QUIZ) and (number := re.match(r"\*\*(\d+)\. ", block.place)):
+        last.place = f"{QUIZ} {number[1]}"
     last.blocks.append(block.body)
     last.lines += block.lines
     if block.notes:
@@ -248,7 +339,7 @@ def _text_blocks(book: Book, source: str, *, lead: bool) -> Iterator[_Block]:
         if token.type == "heading_open":
             title = text.lstrip("# ")
             lead = lead and title != "Check"
-            yield _Block("heading", _inline(book, title), 0)
+            yield _Block("heading", _inline(book, title), 0, place=text)
         elif token.type == "paragraph_open":
             question = re.match(r"\*\*\d+\. ", text) is not None
             # What the next paragraph begins with "This" about must be there to be read.
@@ -257,7 +348,8 @@ def _text_blocks(book: Book, source: str, *, lead: bool) -> Iterator[_Block]:
             height = sum(2.2 for _ in re.findall(r"\$\$", text)) / 2 + _lines(short) + 0.4
             if "![" in text:
                 height = LINES - 1
-            yield _Block("question" if question else "text", _html(book, short), height, notes)
+            kind = "question" if question else "text"
+            yield _Block(kind, _html(book, short), height, notes, text if question else "")
         elif token.type in ("bullet_list_open", "ordered_list_open"):
             yield from _items(book, token, rows)
         elif token.type == "table_open":
@@ -412,13 +504,21 @@ def _data(book: Book, address: str) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
 
 
-def _section(slide: Slide) -> str:
+def _stack(stack: Sequence[Slide]) -> str:
+    """A slide with its asides, which reveal.js puts below it."""
+    pages = "\n".join(_section(slide, aside=k > 0) for k, slide in enumerate(stack))
+    return f"<section>{pages}</section>" if len(stack) > 1 else pages
+
+
+def _section(slide: Slide, *, aside: bool) -> str:
     """A slide as reveal.js reads it."""
+    kind = "page aside" if aside else "page"
+    title = levels_in_words(f"<h2>{slide.title}</h2>")
     notes = f'<aside class="notes">{"".join(slide.notes)}</aside>' if slide.notes else ""
     body = "\n".join(slide.blocks)
     # A claim is shown on several pages; its address belongs to the chapter's.
     body = re.sub(r'<details id="claim-[^"]*"', "<details", body)
-    return f'<section><div class="page"><h2>{slide.title}</h2>\n{body}\n</div>{notes}</section>'
+    return f'<section><div class="{kind}">{title}\n{body}\n</div>{notes}</section>'
 
 
 def _package_folder(name: str) -> Path:
@@ -430,6 +530,15 @@ def _package_folder(name: str) -> Path:
         )
     return Path(found.submodule_search_locations[0])
 
+
+# Before anything is drawn: as the system has it, or as `?theme=dark` asks. Paper is light.
+_THEME = """
+const asked = new URLSearchParams(location.search);
+const show = theme => { document.documentElement.dataset.theme = theme; };
+show(asked.has("print-pdf") ? "light" : asked.get("theme")
+  ?? (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light"));
+addEventListener("beforeprint", () => show("light"));
+"""
 
 _MATHJAX = r"""
 window.MathJax = {
@@ -460,6 +569,11 @@ window.ready = MathJax.startup.promise
     return Reveal.initialize({
       width: 1280, height: 720, margin: 0, center: false, hash: true, slideNumber: "c/t",
       transition: "none", plugins: [RevealNotes],
+      // A remote control and the space bar walk along the class; only an arrow goes down to asides.
+      keyboard: {
+        32: "right", 33: "left", 34: "right",
+        84: () => show(document.documentElement.dataset.theme === "dark" ? "light" : "dark"),
+      },
     });
   });
 """

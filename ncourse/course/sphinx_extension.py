@@ -1,13 +1,19 @@
 """The Sphinx extension of the site: quiz options, docstrings, and no scripts from elsewhere."""
 
 import html
+import json
 import re
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from ncourse.course.assignments import levels_in_words
 from ncourse.files import write_whole
 
 MATHS_CLASS = "tex2jax_process"
+PREVIEW = "preview.png"
+"""Of the assets, the picture beside a link to the site."""
 
 
 def mark_details(app: Any, doctree: Any) -> None:
@@ -37,12 +43,17 @@ def describe(app: Any, page: str, template: str, context: dict[str, Any], doctre
         about = " ".join((words or [about])[0].split())
     about = about if len(about) <= 200 else about[:200].rpartition(" ")[0] + " …"
     title = html.escape(re.sub("<[^>]*>", "", context.get("title", "")))
+    # What shows a link asks for whole addresses; without one there is no picture.
+    site = app.config.html_baseurl
+    picture = Path(app.srcdir) / "_static" / PREVIEW
+    shown = f'<meta property="og:image" content="{html.escape(site)}_static/{PREVIEW}">\n'
     context["metatags"] = (
         context.get("metatags", "")
         + f'<meta name="description" content="{html.escape(about)}">\n'
         + f'<meta property="og:title" content="{title}">\n'
         + f'<meta property="og:description" content="{html.escape(about)}">\n'
         + '<meta property="og:type" content="article">\n'
+        + (shown if site and picture.is_file() else "")
     )
 
 
@@ -67,6 +78,75 @@ def without_idle_mathjax(
         for one in context["script_files"]
         if "mathjax" not in f"{one.filename}{one.attributes.get('body')}".lower()
     ]
+
+
+def add_search_scripts(
+    app: Any, page: str, template: str, context: dict[str, Any], doctree: Any
+) -> None:
+    """Load what the search page shows of each result before Sphinx's scripts look for it."""
+    if page == "search" and _search_script(app).is_file():
+        names = ("passages.js", "search.js")
+        scripts = "".join(f'<script src="_static/{name}"></script>\n' for name in names)
+        context["metatags"] = context.get("metatags", "") + scripts
+
+
+def _search_script(app: Any) -> Path:
+    """Not in `_static`: Jupyter Book has every page load what lies there."""
+    return Path(app.srcdir) / "assets" / "search.js"
+
+
+def write_passages(app: Any, exception: Exception | None) -> None:
+    """Write what search results show: the text of each page's sections (`build-finished`).
+
+    Sphinx would fetch each page that it found, which a browser refuses on pages opened as files.
+    """
+    if exception is not None or not _search_script(app).is_file():
+        return
+    pages = sorted(app.env.found_docs)
+    passages = {page: list(_passages(app.env.get_doctree(page))) for page in pages}
+    text = json.dumps(passages, ensure_ascii=False, separators=(",", ":"))
+    static = Path(app.outdir) / "_static"
+    write_whole(static / "passages.js", f"var PASSAGES = {text};\n")
+    shutil.copyfile(_search_script(app), static / "search.js")
+
+
+_DRAWN = re.compile("<(img|svg|script|style|canvas)")
+_TAG = re.compile("<[^>]*>")
+
+
+def _passages(doctree: Any) -> Iterator[tuple[str, str, str]]:
+    """Anchor, title and words of each section, each entry of a glossary, each documented name."""
+    from docutils import nodes
+    from sphinx import addnodes
+
+    def words(node: Any) -> str:
+        if isinstance(node, nodes.math | nodes.math_block):
+            # What is short is read as it is written; the rest is for a page that typesets it.
+            return node.astext() if re.fullmatch(r"[\w =<>+.,()-]{1,16}", node.astext()) else "…"
+        if isinstance(node, nodes.Text):
+            return node.astext()
+        if isinstance(node, nodes.raw):
+            return "" if _DRAWN.search(node.astext()) else _TAG.sub(" ", node.astext())
+        if isinstance(node, nodes.comment):
+            return ""
+        apart = "" if isinstance(node, nodes.TextElement) else " "
+        return apart.join(words(child) for child in node.children)
+
+    for section in doctree.findall(nodes.section):
+        left_out = (nodes.section, addnodes.index)
+        own = [one for one in section.children[1:] if not isinstance(one, left_out)]
+        own.sort(key=lambda one: isinstance(one, nodes.table | nodes.container))  # prose first
+        text = " ".join(map(words, own))
+        yield section["ids"][0], section[0].astext(), html.unescape(" ".join(text.split()))
+        if section["ids"][0] == "glossary":
+            for one in own:
+                first = next((child for child in one if child.astext()), None)
+                if isinstance(first, nodes.strong):
+                    yield "glossary", first.astext(), " ".join(words(one).split())
+    for one in doctree.findall(addnodes.desc):
+        if one[0].get("ids"):
+            about = next(iter(one[-1].findall(nodes.paragraph)), None)
+            yield one[0]["ids"][0], one[0]["ids"][0], "" if about is None else words(about)
 
 
 _ICONS = re.compile(r' *<script defer src="_static/scripts/fontawesome\.js[^>]*></script>\n')
@@ -102,6 +182,7 @@ def tidy(app: Any, exception: Exception | None) -> None:
         page = _ICONS.sub("", made)
         for pattern, replacement in _FIXES:
             page = pattern.sub(replacement, page)
+        page = levels_in_words(page)
         if page != made:
             write_whole(path, page)
     for unused in ("_static/scripts/fontawesome.js*", "_static/scripts/*.map"):
@@ -128,7 +209,9 @@ def setup(app: Any) -> dict[str, Any]:
     app.connect("html-page-context", describe)
     # After Sphinx's own listener (priority 500) has put it in.
     app.connect("html-page-context", without_idle_mathjax, priority=900)
+    app.connect("html-page-context", add_search_scripts)
     app.connect("build-finished", tidy)
+    app.connect("build-finished", write_passages)
     app.connect("autodoc-process-docstring", docstring_to_rst, priority=100)
     app.connect("autodoc-process-signature", short_signature)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

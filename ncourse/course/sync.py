@@ -11,25 +11,27 @@ from ncourse.course.manifest import (
     Chapter,
     header,
     map_svg,
-    with_colab_lines,
     with_generated,
+    with_install_lines,
 )
 from ncourse.course.notebooks import code_cells, read, write
+from ncourse.course.pages import with_chosen_results
 from ncourse.course.quizzes import in_order
 from ncourse.course.references import with_references
-from ncourse.files import write_whole
+from ncourse.files import replaced
 
 
 def sync(book: Book) -> list[Path]:
     """Bring everything that is made from the manifest and the bibliography in line with them.
 
-    That is the notebooks' headers, Colab lines, references, tables and the order of their quizzes'
-    options (of drafts too, if they are there), the README's tables, and the picture of the map.
-    Returns the files that had to change.
+    That is the notebooks' headers, lines that install the course, references, tables and the order
+    of their quizzes' options (of drafts too, if they are there), the README's tables, and the
+    pictures that it shows. Returns the files that had to change.
 
     Raises:
         ManifestError, CitationError: if a text has a mark without its end, or cites something that
             the bibliography does not have.
+        ClaimsError: as `with_chosen_results`.
     """
     changed = []
     for chapter in book.with_drafts:
@@ -42,14 +44,16 @@ def sync(book: Book) -> list[Path]:
             write(notebook, book.path(chapter))
             changed.append(book.path(chapter))
     readme = book.root / "README.md"
-    texts = {book.folder / "assets" / "map.svg": map_svg(book)}
+    made = {book.folder / "assets" / "map.svg": map_svg(book).encode()}
     if readme.is_file():
-        text = readme.read_text(encoding="utf-8")
-        texts[readme] = with_generated(book, text, f"{book.src}/")
-    for path, text in texts.items():
-        if not path.is_file() or path.read_text(encoding="utf-8") != text:
+        text = with_generated(book, readme.read_text(encoding="utf-8"), f"{book.src}/")
+        text, pictures = with_chosen_results(book, text)
+        made |= {readme: text.encode(), **pictures}
+    for path, content in made.items():
+        if not path.is_file() or path.read_bytes() != content:
             path.parent.mkdir(exist_ok=True)
-            write_whole(path, text)
+            with replaced(path) as beside:
+                beside.write_bytes(content)
             changed.append(path)
     return changed
 
@@ -64,4 +68,4 @@ def bring_in_line(book: Book, chapter: Chapter, notebook: NotebookNode) -> None:
             text = with_generated(book, cell.source)
             cell.source = in_order(with_references(text, book.references, chapter.file))
     for cell in code_cells(notebook)[:1]:
-        cell.source = with_colab_lines(book, cell.source)
+        cell.source = with_install_lines(book, cell.source)

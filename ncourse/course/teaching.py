@@ -1,146 +1,45 @@
 """Pages for teachers: plans of a class, wrong answers and what to say, a syllabus for each path.
 
-Minutes, objectives and exercises come from the manifest, the notebook and the exercise registry.
-What only a teacher can write, what to draw and what to discuss, stands in `teaching/NN.md` beside
-the notebooks and is taken over as it is.
+Minutes, slides, objectives and exercises come from the manifest, the notebook and the registry of
+exercises. What only a teacher can write, what to draw and what to discuss, stands in
+`teaching/NN.md` beside the notebooks and is taken over as it is.
 """
 
 import inspect
+import math
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 from nbformat import NotebookNode
 
 from ncourse.course.assignments import Task, tasks
 from ncourse.course.manifest import Book, Chapter, CoursePath
 from ncourse.course.notebooks import read
+from ncourse.course.plans import LENGTHS, plan, timed
+from ncourse.course.slides import Slide, numbers, slides
 from ncourse.exercises import Mistake, find
 
-__all__ = ["Plan", "Slot", "chapter_page", "overview", "pages", "plan", "written"]
+__all__ = ["chapter_page", "overview", "pages", "written"]
 
-LENGTHS = (50, 90)
-"""Minutes of the classes that each chapter has a plan for."""
-
-PREDICT = "Predict first"
-NOT_TALKED_ABOUT = {PREDICT, "Exercises", "Claims", "Quiz", "Summary", "References"}
-LAST = ("The main result, on data", "What can go wrong")
-SHORTEST = 5  # minutes; where sections would get less, the last of them is read afterwards
-
-
-@dataclass(frozen=True)
-class Slot:
-    """A stretch of a class: how long, and what happens in it, in Markdown."""
-
-    minutes: int
-    what: str
-
-
-@dataclass(frozen=True)
-class Plan:
-    """A class on a chapter.
-
-    Attributes:
-        slots: in order; their minutes add up to the length of the class.
-        after: titles of the sections that it leaves for reading.
-        in_class: exercises that are done in it.
-        at_home: the other ones.
-    """
-
-    slots: tuple[Slot, ...]
-    after: tuple[str, ...]
-    in_class: tuple[Task, ...]
-    at_home: tuple[Task, ...]
-
-
-def plan(book: Book, chapter: Chapter, minutes: int) -> Plan:
-    """A class of this length: a vote, the sections, some exercises, the main result, an exit.
-
-    Exercises get at most three tenths of the time, the easy ones first. Sections share what is left
-    by their words, figures and questions; while that is less than five minutes each, the
-    last of them before the main result is left for reading.
-    """
-    every = tasks(book, chapter)
-    chosen: list[Task] = []
-    for task in sorted(every, key=lambda task: task.level.count("●")):
-        if sum(one.minutes for one in [*chosen, task]) <= 0.3 * minutes:
-            chosen.append(task)
-    chosen.sort(key=every.index)
-    vote, leave = min(5, minutes // 5), min(10, minutes // 10)
-    talk = minutes - vote - leave - sum(task.minutes for task in chosen)
-    notebook = read(book.path(chapter))
-    weights = _sections(notebook)
-    after: list[str] = []
-    shortest = min(SHORTEST, minutes // 10)
-    while (
-        weights
-        and talk / len(weights) < shortest
-        and (left := [t for t in weights if t not in LAST])
-    ):
-        after.insert(0, left[-1])
-        del weights[left[-1]]
-    given = _shares(list(weights.values()), talk)
-    slots = [Slot(vote, "**Predict first.** Everybody votes; write the counts where they stay.")]
-    worked = False
-    for title, share in zip(weights, given, strict=True):
-        if title in LAST and not worked:
-            slots += _work(chosen)
-            worked = True
-        slots.append(Slot(share, title))
-    if not worked:
-        slots += _work(chosen)
-    slots.append(
-        Slot(leave, "**Exit.** The vote again; one question of the quiz; one to discuss below.")
-    )
-    return Plan(
-        tuple(slots), tuple(after), tuple(chosen), tuple(t for t in every if t not in chosen)
-    )
-
-
-def _work(chosen: Sequence[Task]) -> list[Slot]:
-    if not chosen:
-        return []
-    return [Slot(sum(task.minutes for task in chosen), f"**Work in pairs:** {_timed(chosen)}.")]
-
-
-def _sections(notebook: NotebookNode) -> dict[str, float]:
-    """How much there is to say in each section: words read aloud, figures, questions."""
-    weights: dict[str, float] = {}
-    title = ""
-    for cell in notebook.cells:
-        if cell.cell_type == "markdown":
-            text = re.sub(r"<details>.*?</details>", "", cell.source, flags=re.DOTALL)
-            for part in re.split(r"^(?=## )", text, flags=re.MULTILINE):
-                if part.startswith("## "):
-                    title = part.splitlines()[0][3:].strip()
-                if title and title not in NOT_TALKED_ABOUT:
-                    weights.setdefault(title, 0.0)
-                    weights[title] += len(part.split()) / 130 + 2 * part.count("### Check")
-        elif title in weights:
-            shown = [output.get("data", {}).get("text/html", "") for output in cell.outputs]
-            weights[title] += 2 * sum("<img" in text for text in shown)
-    return weights
-
-
-def _shares(weights: Sequence[float], total: int) -> list[int]:
-    """Whole minutes in proportion to the weights, at least one each, that add up to the total."""
-    if not weights:
-        return []
-    spare = total - len(weights)
-    exact = [spare * weight / sum(weights) for weight in weights]
-    shares = [int(value) for value in exact]
-    largest = sorted(range(len(exact)), key=lambda i: shares[i] - exact[i])
-    for index in largest[: spare - sum(shares)]:
-        shares[index] += 1
-    return [share + 1 for share in shares]
-
+BOARD = "On the board"
+INSTALL_FIRST = (
+    '**Install before class**, in one of <a href="teaching.html#before-the-first-class">three '
+    "ways</a>. Whoever sees the chapters with `ncourse list` is ready."
+)
 
 # --- a chapter's page ---------------------------------------------------------------------------
 
 
-def chapter_page(book: Book, chapter: Chapter) -> str:
-    """What a teacher needs for a chapter, as Markdown."""
+def chapter_page(book: Book, chapter: Chapter, notebook: NotebookNode | None = None) -> str:
+    """What a teacher needs for a chapter, as Markdown.
+
+    Args:
+        book: the course.
+        chapter: what is taught.
+        notebook: the one from which the slides are cut; that of the course if None.
+    """
     mine = written(book, chapter)
+    shown = slides(book, chapter, notebook or read(book.path(chapter)))
     lines = [
         f"# Teaching chapter {chapter.number}",
         "",
@@ -148,11 +47,11 @@ def chapter_page(book: Book, chapter: Chapter) -> str:
         f'own · <a href="slides/{chapter.stem}.html">Slides</a>',
     ]
     generated = [
-        ("In one sentence", _plans(book, chapter)),
-        ("On the board", _work_to_set(book, chapter)),
+        ("In one sentence", _plans(book, chapter, shown)),
+        (BOARD, _work_to_set(book, chapter)),
     ]
     for title, text in mine.items():
-        lines += ["", f"## {title}", "", text]
+        lines += ["", f"## {title}", "", with_minutes(text) if title == BOARD else text]
         for after, made in generated:
             if title == after:
                 lines += ["", *made]
@@ -173,32 +72,61 @@ def written(book: Book, chapter: Chapter) -> dict[str, str]:
     }
 
 
-def _plans(book: Book, chapter: Chapter) -> Iterator[str]:
+def with_minutes(board: str) -> str:
+    """What is drawn on the board, each item with the minutes that it takes.
+
+    That is a minute for 100 words, one for two lines of formulas and one for each question, rounded
+    up.
+    """
+    items = re.split(r"^(?=\d+\. )", board, flags=re.MULTILINE)
+    return "".join(
+        re.sub(r"^(\d+\.) ", rf"\1 *{_on_board(item)}&nbsp;min.* ", item) for item in items
+    )
+
+
+def _on_board(item: str) -> int:
+    """The minutes that an item takes on the board."""
+    displayed = re.findall(r"\$\$(.+?)\$\$", item, re.DOTALL)
+    lines = sum(1 + formula.count(r"\\") for formula in displayed)
+    words = len(re.sub(r"\$\$.+?\$\$", "", item, flags=re.DOTALL).split())
+    return math.ceil(words / 100 + lines / 2 + len(re.findall(r"\*Ask\b", item)))
+
+
+def _plans(book: Book, chapter: Chapter, shown: Sequence[Slide]) -> Iterator[str]:
     """The plans, or for a short chapter one of its own length."""
+    if chapter in book.chapters[:2]:
+        yield INSTALL_FIRST
+        yield ""
     lengths = LENGTHS if chapter.minutes >= min(LENGTHS) else (chapter.minutes,)
     for length in lengths:
         made = plan(book, chapter, length)
         yield f"## A class of {length} minutes"
         yield ""
-        yield "| Minute | for | |"
-        yield "|---:|---:|---|"
+        yield "| Minute | for | | Slides |"
+        yield "|---:|---:|---|---|"
         start = 0
         for slot in made.slots:
-            yield f"| {start} | {slot.minutes}&nbsp;min | {slot.what} |"
+            pages = _ranges(numbers(shown, slot.places))
+            yield f"| {start} | {slot.minutes}&nbsp;min | {slot.what} | {pages} |"
             start += slot.minutes
         yield ""
         if made.after:
             yield f"To read afterwards: {_listed(made.after)}."
             yield ""
         if made.at_home:
-            yield f"At home: {_timed(made.at_home)}."
+            yield f"At home: {timed(made.at_home)}."
             yield ""
 
 
-def _timed(some: Sequence[Task]) -> str:
-    """Exercises with their minutes."""
-    word = "exercise" if len(some) == 1 else "exercises"
-    return f"{word} " + ", ".join(f"{task.exercise} ({task.minutes}&nbsp;min)" for task in some)
+def _ranges(pages: Sequence[int]) -> str:
+    """Numbers in order as ranges: `3–6, 9`."""
+    runs: list[list[int]] = []
+    for page in pages:
+        if runs and page == runs[-1][-1] + 1:
+            runs[-1].append(page)
+        else:
+            runs.append([page])
+    return ", ".join(f"{run[0]}–{run[-1]}" if len(run) > 1 else f"{run[0]}" for run in runs)
 
 
 def _listed(titles: Sequence[str]) -> str:
@@ -287,7 +215,10 @@ def _syllabus(book: Book, path: CoursePath) -> Iterator[str]:
     """What to read, do and hand in on a path, class by class."""
     yield f"## Syllabus: {path.title.lower()}"
     yield ""
-    yield f"{path.about} {len(path.chapters)} classes of {path.session} minutes or less."
+    yield (
+        f"{path.about} {len(path.chapters)} classes of {path.session} minutes or less. Before the "
+        'first one everybody <a href="#before-the-first-class">installs</a>.'
+    )
     yield ""
     yield "| Class | Chapter | To read | In class | At home |"
     yield "|---:|---|---|---|---|"
@@ -305,9 +236,15 @@ def _names(some: Sequence[Task]) -> str:
     return ", ".join(task.exercise for task in some) or "none"
 
 
-def pages(book: Book) -> dict[str, str]:
-    """Name -> Markdown of the overview and of each chapter's page."""
-    return {
-        "teaching": overview(book),
-        **{page_name(chapter): chapter_page(book, chapter) for chapter in book.chapters},
-    }
+def pages(book: Book, notebooks: Sequence[NotebookNode] = ()) -> dict[str, str]:
+    """Name -> Markdown of the overview and of each chapter's page.
+
+    Args:
+        book: the course.
+        notebooks: from which its slides are cut, one for each chapter; those of the course if none.
+    """
+    from_these: Sequence[NotebookNode | None] = notebooks or [None] * len(book.chapters)
+    made = {"teaching": overview(book)}
+    for chapter, notebook in zip(book.chapters, from_these, strict=True):
+        made[page_name(chapter)] = chapter_page(book, chapter, notebook)
+    return made

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ncourse.course.manifest import Book, Chapter
+from ncourse.figures.live import is_figure, running_html
 from ncourse.files import copy_whole, write_whole
 
 __all__ = ["SETTINGS", "WorkingCopy", "working_copy"]
@@ -15,11 +16,15 @@ SETTINGS = ".jupyterlab"
 """The folder in a copy with what JupyterLab is asked to do by default."""
 
 _RECORD = ".copied.json"
+_PLAYGROUND = "playground.ipynb"
+_PLAYS = "from ncourse.figures.playground import playground\n\nplayground()"
 _DEFAULTS: dict[str, dict[str, Any]] = {
     "@jupyterlab/apputils-extension:notification": {
         "fetchNews": "false",
         "checkForUpdates": False,
     },
+    # Names are as long as the column is wide.
+    "@jupyterlab/filebrowser-extension:browser": {"showLastModifiedColumn": False},
     "@jupyterlab/docmanager-extension:plugin": {"defaultViewers": {"markdown": "Markdown Preview"}},
 }
 
@@ -45,7 +50,8 @@ def working_copy(
     """Bring the reader's copy up to date.
 
     A notebook in it is never replaced, nor a page that was edited. Recordings, pictures and pages
-    as they were copied follow the course. Drafts are left out.
+    as they were copied follow the course. Drafts are left out. A notebook of one cell shows the
+    playground, which stands on a page of the site.
 
     Args:
         book: the course.
@@ -93,6 +99,8 @@ def working_copy(
             laid = f"{fresh.stem}.fresh-{count}.ipynb"
             count += 1
         _copy_notebook(book.path(fresh), folder / laid)
+    if not (folder / _PLAYGROUND).exists():
+        write_whole(folder / _PLAYGROUND, json.dumps(_notebook(_PLAYS), indent=1) + "\n")
     (folder / SETTINGS).mkdir(exist_ok=True)
     write_whole(folder / SETTINGS / "overrides.json", json.dumps(_DEFAULTS, indent=1))
     write_whole(folder / _RECORD, json.dumps(record, indent=1))
@@ -100,12 +108,30 @@ def working_copy(
 
 
 def _copy_notebook(source: Path, target: Path) -> None:
-    """Copy a notebook; the code that only draws is folded, as on the site."""
+    """Copy a notebook; the code that only draws is folded, as on the site.
+
+    Figures get the HTML that they have in a notebook that has run. JupyterLab shows a stored PNG
+    without its alt text; of HTML that it does not trust it keeps the picture and its alt text.
+    """
     notebook = json.loads(source.read_text(encoding="utf-8"))
     for cell in notebook["cells"]:
         if "hide-input" in cell["metadata"].get("tags", []):
             cell["metadata"].setdefault("jupyter", {})["source_hidden"] = True
+        for output in filter(is_figure, cell.get("outputs", [])):
+            output["data"]["text/html"] = running_html(output["data"], output["metadata"])
     write_whole(target, json.dumps(notebook, indent=1, ensure_ascii=False) + "\n")
+
+
+def _notebook(code: str) -> dict[str, Any]:
+    """A notebook of one cell."""
+    cell = {"cell_type": "code", "id": "cell-0", "metadata": {}, "source": code}
+    kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    return {
+        "cells": [cell | {"execution_count": None, "outputs": []}],
+        "metadata": {"kernelspec": kernel, "language_info": {"name": "python"}},
+        "nbformat": 4,
+        "nbformat_minor": 5,
+    }
 
 
 def _digest(path: Path) -> str:

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-__all__ = ["LIVE", "Live", "is_figure", "pack", "script", "to_html"]
+__all__ = ["LIVE", "Live", "is_figure", "pack", "running_html", "script", "to_html"]
 
 LIVE = "application/vnd.ncourse.live+json"
 """The mime type of a live figure's arrays: {"module": name, "data": what its module takes}.
@@ -61,8 +61,7 @@ class Live:
             LIVE: {"module": self.module, "data": self.text},
         }
         metadata = {"image/png": {"alt": self.alt, "width": width}}
-        page = to_html(bundle, metadata) + f'<script type="module">{script(self.module)}</script>'
-        return bundle | {"text/html": page}, metadata
+        return bundle | {"text/html": running_html(bundle, metadata)}, metadata
 
 
 def pack(values: Any, *, bits: int = 16) -> dict[str, Any]:
@@ -98,7 +97,7 @@ def pack(values: Any, *, bits: int = 16) -> dict[str, Any]:
     }
 
 
-def to_html(bundle: dict[str, Any], metadata: dict[str, Any]) -> str:
+def to_html(bundle: Mapping[str, Any], metadata: Mapping[str, Any]) -> str:
     """HTML of a stored figure: its picture, and if it is live what the module of `script` takes.
 
     Args:
@@ -122,6 +121,19 @@ def to_html(bundle: dict[str, Any], metadata: dict[str, Any]) -> str:
         f'<nc-{made["module"]} id="nc-{key}">{image}'
         f'<script type="application/json">{text}</script></nc-{made["module"]}>'
     )
+
+
+def running_html(bundle: Mapping[str, Any], metadata: Mapping[str, Any]) -> str:
+    """HTML of a stored figure for a notebook: each live one comes with its module.
+
+    Args:
+        bundle: the output's data, with "image/png".
+        metadata: the output's metadata, as for `to_html`.
+    """
+    page = to_html(bundle, metadata)
+    if LIVE in bundle:
+        page += f'<script type="module">{script(bundle[LIVE]["module"])}</script>'
+    return page
 
 
 def is_figure(output: Mapping[str, Any]) -> bool:

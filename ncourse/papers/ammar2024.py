@@ -31,13 +31,13 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 from torch.nn.functional import normalize
-from tqdm.auto import tqdm
 
 from ncourse.claims import Claim, Outcome
 from ncourse.comparisons import above, at_least, at_most, below, every, over
 from ncourse.data import Dataset, digits
 from ncourse.models import MLP
 from ncourse.papers import Asked, declared
+from ncourse.progress import progress_bar
 from ncourse.tables import Table
 from ncourse.training import Features, extract, fit
 
@@ -304,7 +304,7 @@ def detect(dataset: Dataset, *, seed: int, epochs: int = EPOCHS[-1]) -> dict[str
             numbers = {"auroc": auroc(known, part), "fpr95": fpr95(known, part)}
             detection.append({**at, "outside": where, "score": name, **numbers})
 
-    for run, weight_decay in tqdm(WEIGHT_DECAYS.items(), leave=False):
+    for run, weight_decay in progress_bar(WEIGHT_DECAYS.items()):
         model = MLP(learned.input_shape, (256, 256, 256), learned.num_classes, seed=seed)
         angles: dict[int, list[dict]] = {}
 

@@ -20,7 +20,6 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from ncourse.claims import Claim
 from ncourse.comparisons import at_least, at_most, below
@@ -28,6 +27,7 @@ from ncourse.data import Dataset, digits
 from ncourse.metrics import measure, nearest_class_mean
 from ncourse.models import MLP, hidden_layers
 from ncourse.papers import Asked, declared
+from ncourse.progress import progress_bar
 from ncourse.tables import Table
 from ncourse.training import fit
 
@@ -113,7 +113,7 @@ def transfer(dataset: Dataset, *, seed: int, epochs: int = EPOCHS[-1]) -> dict[s
     rows: list[dict[str, str | float]] = []
     probes: list[dict[str, str | float]] = []
     asked = {max(1, epoch * epochs // EPOCHS[-1]) for epoch in EPOCHS}
-    for run, weight_decay in tqdm(WEIGHT_DECAYS.items(), leave=False):
+    for run, weight_decay in progress_bar(WEIGHT_DECAYS.items()):
         model = MLP(source.input_shape, (256, 256, 256), source.num_classes, seed=seed)
 
         def observe(epoch: int, train, test, model=model, run=run) -> None:

@@ -22,12 +22,12 @@ from jaxtyping import Float
 from scipy.optimize import minimize_scalar
 from torch import Tensor
 from torch.nn.functional import cross_entropy
-from tqdm.auto import tqdm
 
 from ncourse.claims import Claim
 from ncourse.comparisons import above, at_least, at_most, below, equal, every, over
 from ncourse.data import Dataset, digits
 from ncourse.papers import Asked, declared
+from ncourse.progress import progress_bar
 from ncourse.tables import Table
 
 __all__ = [
@@ -200,7 +200,7 @@ def trained(*, seed: int, steps: int = STEPS) -> Table:
         "wide, no weight decay": (WIDE, 0.0, 0.5),
     }
     for run, (width, decay, size) in runs.items():
-        for depth in tqdm(DEPTHS, desc=run, leave=False):
+        for depth in progress_bar(DEPTHS, desc=run):
             logits, loss = train(
                 depth, width, seed=seed, weight_decay=decay, steps=steps, size=size
             )

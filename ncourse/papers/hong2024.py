@@ -26,13 +26,13 @@ from jaxtyping import Float, Int
 from scipy.optimize import linprog, minimize
 from scipy.stats import binom
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from ncourse.claims import Claim
 from ncourse.comparisons import at_least, at_most, equal, proved
 from ncourse.data import Dataset, digits, gaussian_mixture
 from ncourse.metrics import measure
 from ncourse.papers import Asked, declared
+from ncourse.progress import progress_bar
 from ncourse.tables import Table
 
 __all__ = [
@@ -588,7 +588,7 @@ def phase(
     """
     rows = []
     kinds = [*(("true", snr) for snr in snrs), ("shuffled", snrs[-1])]
-    for kind, snr in tqdm(kinds, desc="linear programmes", leave=False):
+    for kind, snr in progress_bar(kinds, desc="linear programmes"):
         for dim in dims:
             answers = []
             for draw in range(draws):
@@ -652,7 +652,7 @@ def training(
         c^T data over the failed classes' obstructions, or None).
     """
     rows = []
-    for dim in tqdm(dims, desc="dimensions", leave=False):
+    for dim in progress_bar(dims, desc="dimensions"):
         data = mixture(dim=dim, snr=snr, seed=_seed(seed, 0, dim))
         answer = collapse_feasible(data.inputs, data.labels)
         built = residual = None
@@ -803,7 +803,7 @@ def images(dataset: Dataset, *, seed: int, few: int = FEW, many: int = MANY) -> 
         )
     rows = []
     kinds = ((few, 2, "true"), (many, 2, "true"), (many, 3, "true"), (many, 3, "shuffled"))
-    for samples, layers, kind in tqdm(kinds, desc="images", leave=False):
+    for samples, layers, kind in progress_bar(kinds, desc="images"):
         chosen = dataset.take(samples, seed=seed)
         inputs, tests = (x.flatten(1).double() for x in (chosen.inputs, chosen.test_inputs))
         scale = inputs.norm(dim=1).mean() / 4  # as long as a mixture at SNR 4; speeds up training

@@ -18,7 +18,6 @@ from itertools import pairwise
 import torch
 from torch.nn.functional import cross_entropy
 from torchmetrics.functional.classification import multiclass_calibration_error
-from tqdm.auto import tqdm
 
 from ncourse.claims import Claim
 from ncourse.comparisons import above, at_least, at_most, below, equal, every, over
@@ -26,6 +25,7 @@ from ncourse.data import Dataset, digits
 from ncourse.metrics import measure_layers, nearest_class_mean
 from ncourse.models import MLP, Classifier, hidden_layers
 from ncourse.papers import Asked, declared
+from ncourse.progress import progress_bar
 from ncourse.tables import Table
 from ncourse.training import Features, extract, fit, log_schedule
 
@@ -57,7 +57,7 @@ def experiment(dataset: Dataset, asked: Asked) -> dict[str, Table]:
     tables: dict[str, Table] = {}
     depth: dict[str, Classifier] = {}
     learned: dict[str, Classifier] = {}
-    for name, weight_decay in tqdm(WEIGHT_DECAYS.items(), leave=False):
+    for name, weight_decay in progress_bar(WEIGHT_DECAYS.items()):
         depth[name], tables[name] = train(dataset, weight_decay=weight_decay, seed=asked.seed)
         learned[name], tables[f"{name}, label noise"] = train(
             noisy, weight_decay=weight_decay, seed=asked.seed

@@ -29,13 +29,13 @@ from scipy.sparse.linalg import LinearOperator, eigsh
 from torch import Tensor
 from torch.linalg import matrix_norm, svdvals
 from torch.nn.functional import one_hot, softplus
-from tqdm.auto import tqdm
 
 from ncourse.claims import Claim
 from ncourse.comparisons import above, at_least, at_most, below, between, equal, every, over, proved
 from ncourse.data import Dataset, digits
 from ncourse.metrics import measure
 from ncourse.papers import Asked, declared
+from ncourse.progress import progress_bar
 from ncourse.tables import Table
 
 __all__ = [
@@ -656,7 +656,7 @@ def train(
     measured = {0, *np.geomspace(min(5, steps), steps, 25).round().astype(int).tolist()}
     rows = []
     name = f"λ = {weight_decay:g}, {num_linear} linear"
-    for step in tqdm(range(steps + 1), desc=name, unit="step", leave=False):
+    for step in progress_bar(range(steps + 1), desc=name, unit="step"):
         if step in measured:
             now = step * step_size
             if not max(weight.abs().max() for weight in network.weights) < DIVERGED:
@@ -761,7 +761,7 @@ def starts(dataset: Dataset, *, seed: int) -> Table:
         measured = np.geomspace(1, 4000, 20).round().astype(int).tolist()
         for weight_decay in (5e-3, 0.0):
             network = start
-            for step in tqdm(range(1, measured[-1] + 1), desc=name, unit="step", leave=False):
+            for step in progress_bar(range(1, measured[-1] + 1), desc=name, unit="step"):
                 network = descend(
                     network, inputs, targets, weight_decay=weight_decay, step_size=step_size
                 )

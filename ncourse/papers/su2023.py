@@ -18,7 +18,6 @@ from collections.abc import Mapping
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 
 from ncourse.claims import Claim
 from ncourse.comparisons import at_least, at_most, below
@@ -26,6 +25,7 @@ from ncourse.data import Dataset, digits
 from ncourse.metrics import nearest_class_mean
 from ncourse.models import MLP, hidden_layers
 from ncourse.papers import Asked, declared
+from ncourse.progress import progress_bar
 from ncourse.tables import Table
 from ncourse.training import fit
 
@@ -106,7 +106,7 @@ def robustness(dataset: Dataset, *, seed: int, epochs: int = EPOCHS) -> dict[str
     tests, labels = dataset.test_inputs, dataset.test_labels
     generator = torch.Generator().manual_seed(seed)
     signs = 2 * torch.randint(0, 2, tests.shape, generator=generator) - 1
-    for run, weight_decay in tqdm(WEIGHT_DECAYS.items(), leave=False):
+    for run, weight_decay in progress_bar(WEIGHT_DECAYS.items()):
         model, history = fit(
             model=MLP(dataset.input_shape, (256, 256, 256), dataset.num_classes, seed=seed),
             dataset=dataset,

@@ -26,7 +26,6 @@ from jaxtyping import Float, Int
 from scipy.optimize import brentq
 from torch import Tensor
 from torch.nn.functional import cross_entropy, one_hot, softmax
-from tqdm.auto import tqdm
 
 from ncourse import models
 from ncourse.claims import Claim, DataCard, Outcome
@@ -44,6 +43,7 @@ from ncourse.data import Dataset, digits, gaussian_mixture
 from ncourse.metrics import measure
 from ncourse.models import normalise
 from ncourse.papers import Asked, declared
+from ncourse.progress import progress_bar
 from ncourse.simplex import cosine_matrix, off_diagonal
 from ncourse.tables import Table
 from ncourse.ties import solve_tied
@@ -540,7 +540,7 @@ def train(
     parameters = [network.blocks, network.classifier]
     optimizer = torch.optim.Adam(parameters, lr=learning_rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps, learning_rate / 100)
-    for _ in tqdm(range(steps), desc=f"depth {depth}", leave=False, disable=not progress):
+    for _ in progress_bar(range(steps), desc=f"depth {depth}", disable=not progress):
         optimizer.zero_grad()
         logits = network.features(inputs) @ network.classifier.transpose(1, 2)
         decay = sum(p.square().sum() for p in parameters)
@@ -769,7 +769,7 @@ def train_decoder(
     network = Decoder(problem, depth, seed=seed, trainable_scale=trainable_scale)
     optimizer = torch.optim.Adam(network.parameters(), lr=learning_rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps, learning_rate / 100)
-    for _ in tqdm(range(steps), desc=f"depth {depth}", leave=False, disable=not progress):
+    for _ in progress_bar(range(steps), desc=f"depth {depth}", disable=not progress):
         optimizer.zero_grad()
         data_loss = cross_entropy(
             network.classifier(network.features(problem.inputs)), problem.labels
@@ -1054,7 +1054,7 @@ def depth_tables(
     used = problems[0]["mixture"]
     said = f"{used.name}: {len(used.labels)}"
     said += "" if data is None else f" of {len(data.labels)}"
-    with tqdm(asked, desc=f"{said} samples, networks", leave=False) as bar:
+    with progress_bar(asked, desc=f"{said} samples, networks") as bar:
         for name, kind, schedule, loss, depth in bar:
             weight_decay = decay_at(schedule, depth)
             network = train(

@@ -24,7 +24,6 @@ from jaxtyping import Float, Int
 from scipy.stats import spearmanr
 from torch import Tensor
 from torch.nn.functional import cross_entropy
-from tqdm.auto import tqdm
 
 from ncourse.claims import Claim, DataCard, Outcome
 from ncourse.comparisons import above, at_least, at_most, below, every, over, proved
@@ -32,6 +31,7 @@ from ncourse.data import OTHER, Dataset, Grammar, grammar, python_docs
 from ncourse.metrics import by_class, hyperspherical_uniformity, measure
 from ncourse.models import CausalTransformer
 from ncourse.papers import Asked, declared
+from ncourse.progress import progress_bar
 from ncourse.simplex import cosine_matrix, off_diagonal
 from ncourse.tables import Table
 from ncourse.ties import solve_tied
@@ -171,7 +171,7 @@ def train_on_grammar(
     optimizer = torch.optim.Adam(network.parameters(), lr=learning_rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps, learning_rate / 100)
     rows = []
-    for step in tqdm(range(steps + 1), desc="grammar", leave=False, disable=not progress):
+    for step in progress_bar(range(steps + 1), desc="grammar", disable=not progress):
         if step in GRAMMAR_MEASURED or step == steps:
             features, labels, loss = read(network, new)
             squares = sum(p.double().square().sum().item() for p in network.parameters())
@@ -306,7 +306,7 @@ def train_on_text(
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, last, 3e-4)
     seen, new = _windows(text)[:500], _windows(test)[:500]
     rows: list[dict[str, float]] = []
-    for step in tqdm(range(last + 1), desc=setting.name, leave=False, disable=not progress):
+    for step in progress_bar(range(last + 1), desc=setting.name, disable=not progress):
         if step in steps:
             rows.append({"step": step, "loss": read(network, new)[2]})
             rows[-1] |= _measured(network, seen, dataset.class_names)

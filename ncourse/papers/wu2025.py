@@ -28,7 +28,6 @@ from jaxtyping import Float, Int
 from scipy.optimize import minimize
 from torch import Tensor
 from torch.nn.functional import one_hot
-from tqdm.auto import tqdm
 
 from ncourse.claims import Claim, DataCard
 from ncourse.comparisons import (
@@ -45,6 +44,7 @@ from ncourse.comparisons import (
 from ncourse.data import Dataset
 from ncourse.metrics import measure
 from ncourse.papers import Asked, declared
+from ncourse.progress import progress_bar
 from ncourse.tables import Table
 
 __all__ = [
@@ -284,7 +284,7 @@ def flow(
     spread = math.sqrt(2 * temperature * step)
     now = replace(network, outer=network.outer.clone(), inner=network.inner.clone())
     kept: list[Network] = []
-    for count in tqdm(range(stops[-1] + 1), leave=False, disable=stops[-1] < 5000):
+    for count in progress_bar(range(stops[-1] + 1), disable=stops[-1] < 5000):
         if count == stops[len(kept)]:
             kept.append(replace(now, outer=now.outer.clone(), inner=now.inner.clone()))
             if not now.outer.isfinite().all():

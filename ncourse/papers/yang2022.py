@@ -20,7 +20,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize
-from tqdm.auto import tqdm
 
 from ncourse.claims import Claim
 from ncourse.comparisons import at_least, at_most, below
@@ -28,6 +27,7 @@ from ncourse.data import Dataset, digits
 from ncourse.metrics import nearest_class_mean
 from ncourse.models import MLP
 from ncourse.papers import Asked, declared
+from ncourse.progress import progress_bar
 from ncourse.simplex import gram_matrix, simplex_etf
 from ncourse.tables import Table
 from ncourse.training import extract, fit
@@ -145,8 +145,7 @@ def heads(dataset: Dataset, *, seed: int, epochs: int = EPOCHS) -> Table:
     """
     runs = [(ratio, head) for ratio in RATIOS for head in (HEADS if ratio == 1 else HEADS[:3])]
     return Table.of(
-        train(dataset, ratio, head, seed=seed, epochs=epochs)
-        for ratio, head in tqdm(runs, leave=False)
+        train(dataset, ratio, head, seed=seed, epochs=epochs) for ratio, head in progress_bar(runs)
     )
 
 

@@ -23,13 +23,13 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import cross_entropy
-from tqdm.auto import tqdm
 
 from ncourse.claims import Claim
 from ncourse.comparisons import above, at_least, at_most, below, equal, over
 from ncourse.data import Dataset
 from ncourse.models import MLP, CausalTransformer
 from ncourse.papers import Asked, declared
+from ncourse.progress import progress_bar
 from ncourse.simplex import cosine_matrix, off_diagonal
 from ncourse.tables import Table
 
@@ -423,7 +423,7 @@ def train_decoder(
     optimizer = torch.optim.Adam(network.parameters(), lr=LEARNING_RATE)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps, LEARNING_RATE / 100)
     found = {}
-    for step in tqdm(range(steps + 1), desc=f"d = {dim}", leave=False, disable=not progress):
+    for step in progress_bar(range(steps + 1), desc=f"d = {dim}", disable=not progress):
         features = network.features(tokens)
         logits = network.classifier(features)
         if step in measure_at or step == steps:

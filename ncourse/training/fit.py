@@ -9,10 +9,10 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
-from tqdm.auto import tqdm
 
 from ncourse.data import Dataset, in_memory
 from ncourse.models import found_classifier, seeded
+from ncourse.progress import progress_bar
 from ncourse.training import processes
 from ncourse.training.checkpoints import _Checkpoint
 from ncourse.training.history import History
@@ -89,7 +89,7 @@ def fit(
             is "cpu" unless it was set, if None.
         precision: Lightning Fabric's: "32-true", "bf16-mixed", ...; that of `hardware` if None.
         compiled: whether steps go through `torch.compile`; as `hardware` says if None.
-        progress: whether to show a progress bar.
+        progress: whether to show a progress bar, with the training error and NC1 measured last.
         checkpoint: file that keeps the state after each epoch. If it exists, training goes on from
             there; on the CPU a run that was killed then ends bit-identical to one that was not.
             `observe` is not called again for the epochs before: under `checkpoints_in` it is.
@@ -162,10 +162,11 @@ def fit(
             rows, lambda epoch: observed(epoch, *_extract_splits(model, dataset, here))
         )
         terminal = not watch_error or any(row["train_error"] == 0 for row in rows)
-        for epoch in tqdm(
-            range(first, epochs + 1), initial=first - 1, total=epochs, unit="epoch", leave=False,
+        bar = progress_bar(
+            range(first, epochs + 1), initial=first - 1, total=epochs, unit="epoch",
             disable=not progress or state.folder is not None or here.rank > 0,
-        ):  # fmt: skip
+        )  # fmt: skip
+        for epoch in bar:
             trained.train()
             order = torch.randperm(len(labels), generator=generator).to(labels.device)
             for batch in order.split(batch_size):
@@ -185,6 +186,8 @@ def fit(
                 train, test = _extract_splits(model, dataset, here)
                 rows.append(_history_row(epoch, network.classifier, train, test, loss, here))
                 terminal = terminal or rows[-1]["train_error"] == 0
+                shown = f"error {rows[-1]['train_error']:.1%}, NC1 {rows[-1]['nc1']:.2g}"
+                bar.set_postfix_str(shown, refresh=False)
                 state.save_snapshot(epoch)
                 observed(epoch, train, test)
                 state.report_row(rows[-1])

@@ -1,7 +1,8 @@
 """Make the README's animation, for light and for dark pages: python collapse.py.
 
 `collapse.gif` shows a run with weight decay and, beside it, the same run without; in
-`collapse-dark.gif` lightness is turned round and hues stay.
+`collapse-dark.gif` lightness is turned round and hues stay. `preview.png` is the last picture, for
+where a link to the site is shown.
 """
 
 import io
@@ -85,6 +86,9 @@ for epoch in epochs:
     plt.close(figure)
 save(light, "collapse.gif")
 save([turned(picture) for picture in light], "collapse-dark.gif")
+light[-1].quantize(64).save(
+    Path(__file__).with_name("preview.png"), optimize=True
+)
 print(
     "zero error from epoch",
     zero,

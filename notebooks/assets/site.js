@@ -217,7 +217,10 @@
         one.classList.add("nc-long");
     }
     for (const one of document.querySelectorAll(WIDE)) {
-      const cut = one.scrollWidth > one.clientWidth + 1;
+      const isCut = () => one.scrollWidth > one.clientWidth + 1;
+      one.classList.remove("nc-tight");
+      if (one.tagName === "TABLE" && isCut()) one.classList.add("nc-tight");
+      const cut = isCut();
       one.classList.toggle("nc-cut", cut);
       if (cut) one.tabIndex = 0;
       else one.removeAttribute("tabindex");

@@ -92,6 +92,23 @@ def test_build_from_stored_outputs_runs_nothing(
     assert not (course / "_build" / "executed").exists()
 
 
+def test_the_first_build_shows_what_is_stored_and_then_runs(
+    run: Callable[..., Result], course: Path
+) -> None:
+    page = course / "_build" / "html" / "index.html"
+    result = run("build")
+    assert "Nothing to read yet: 01-one.ipynb, cell 2 of 4" in result.stdout
+    assert result.stdout.count(f"Open {page.as_uri()}") == 1
+    assert run("outputs").exit_code == 0
+    shutil.rmtree(course / "_build")
+    result = run("build")
+    assert result.exit_code == 0, result.output
+    assert result.stdout.count(f"Open {page.as_uri()}") == 2
+    assert "outputs that are stored. Now the notebooks are run." in result.stdout
+    assert (course / "_build" / "executed").exists()
+    assert run("build").stdout.count("Open ") == 1
+
+
 def test_build_and_outputs_stop_at_a_failing_notebook(
     run: Callable[..., Result], course: Path, save: Callable[[Path, list[str]], None]
 ) -> None:
@@ -129,6 +146,24 @@ def test_sync_fails_once_after_a_change(run: Callable[..., Result], course: Path
     assert run("sync").exit_code == 0
 
 
+def test_sync_names_the_repository_from_which_notebooks_install(
+    course: Path, run: Callable[..., Result]
+) -> None:
+    assert run("sync").exit_code in (0, 1)
+    result = run("sync", "--repository", "https://git.x.edu/a/it.git")
+    assert result.exit_code == 0
+    assert "wrote book.toml" in result.output
+    first = (course / "notebooks" / "01-one.ipynb").read_text()
+    assert "https://git.x.edu/a/it.git" in first
+    assert 'repository = "https://git.x.edu/a/it.git"' in (course / "book.toml").read_text()
+    assert run("sync").exit_code == 0
+    refused = run("sync", "--repository", "$(touch x)")
+    assert refused.exit_code == 1
+    assert "git clones" in refused.output
+    assert run("sync", "--repository", "").exit_code == 0
+    assert "git.x.edu" not in (course / "notebooks" / "01-one.ipynb").read_text()
+
+
 @pytest.mark.parametrize(("user", "options"), [(1000, []), (0, ["--allow-root"])])
 def test_lab_opens_the_working_copy(
     run: Callable[..., Result],
@@ -153,12 +188,13 @@ def test_lab_opens_the_working_copy(
     ):
         result = run("lab", *asked)
         assert result.exit_code == 0
-        assert f"Opening {opened} in" in result.stdout
+        assert result.stdout.startswith(f"Welcome to A small course: {opened}, in your copy")
         first = [sys.executable, "-m", "jupyterlab", f"--LabApp.default_url=/lab/tree/{opened}"]
         assert commands.pop() == [*first, settings, *more, *options]
         assert Path.cwd() == course / "my-course"
     names = {path.name for path in (course / "my-course").glob("*.ipynb")}
-    assert names == {"01-one.ipynb", "02-two.ipynb", "02-two.fresh.ipynb"}
+    laid = {"01-one.ipynb", "02-two.ipynb", "02-two.fresh.ipynb", "playground.ipynb"}
+    assert names == laid
     for wrong, number in ((["9"], 9), (["--fresh", "09"], 9), (["0"], 0)):
         result = run("lab", *wrong)
         assert result.exit_code == 1
@@ -337,3 +373,27 @@ def test_a_chapter_that_cannot_be_printed(
     assert result.exit_code == 1
     assert "printed nothing" in result.stderr
     assert out.read_text() == "an older one"
+
+
+def test_a_seminar_is_written_into_an_empty_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(REPOSITORY)
+    out = tmp_path / "term"
+    arguments = ["seminar", "--seed", "word", "--out", str(out)]
+    result = CliRunner().invoke(cli.app, arguments, catch_exceptions=False)
+    assert result.exit_code == 0
+    assert sorted(path.name for path in out.iterdir()) == [
+        "exam-solutions.md",
+        "exam.md",
+        "problem-set-1-solutions.md",
+        "problem-set-1.ipynb",
+        "problem-set-2-solutions.md",
+        "problem-set-2.ipynb",
+    ]
+    again = CliRunner().invoke(cli.app, arguments, catch_exceptions=False)
+    assert again.exit_code == 1
+    assert "has files in it" in again.output
+    empty = ["seminar", "--seed", "", "--out", str(tmp_path / "x")]
+    assert CliRunner().invoke(cli.app, empty, catch_exceptions=False).exit_code == 1
+    assert not (tmp_path / "x").exists()

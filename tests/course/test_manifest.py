@@ -1,5 +1,6 @@
 """The manifest, and what is made from it."""
 
+import re
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -9,6 +10,7 @@ import pytest
 from ncourse.course import manifest as manifests
 from ncourse.course import references
 from ncourse.course.manifest import ManifestError, load
+from ncourse.course.pages import with_chosen_results
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -50,7 +52,13 @@ WRONG = {
     "two objectives": ('["Do d", "Do e", "Do f"]', '["Do d", "Do e"]', ["2 entries", "3 to 5"]),
     "six objectives": ('["Do d", ', '["1", "2", "3", "4", ', ["6 entries", "3 to 5"]),
     "no time": ("minutes = 30", "minutes = 0", ["minutes is 0"]),
-    "repository": ('repository = ""', 'repository = "https://x.y/z"', ['"owner/name"']),
+    "repository": ('repository = ""', 'repository = "a b/c"', ['"owner/name"', "git clones"]),
+    "a program": ('repository = ""', "repository = 'https://x/\"+f()'", ['"owner/name"']),
+    "an address": (
+        'repository = ""',
+        'repository = ""\naddress = "x.org"',
+        ['address is "x.org"', "https://"],
+    ),
     "a file elsewhere": ("02-two.ipynb", "02-/../../two.ipynb", ["without a folder"]),
     "notebooks elsewhere": ('src = "notebooks"', 'src = "../x"', ['src is "../x"', "beside"]),
     "HTML in a title": ('title = "Two"', 'title = "<img src=x>"', ["title", "02-two", "HTML"]),
@@ -168,21 +176,66 @@ def test_picture_of_the_map_shows_what_needs_what(course: Path) -> None:
     assert "4 needs 3," in manifests.map_alt(whole)  # 1 follows from 3
 
 
-def test_colab_lines_come_and_go_with_the_repository(course: Path) -> None:
+HUB = "https://github.com/me/it"
+
+
+@pytest.mark.parametrize(
+    ("named", "git", "web", "on_github"),
+    [
+        ("me/it", HUB, HUB, "me/it"),
+        (f"{HUB}.git", HUB, HUB, "me/it"),
+        ("git@github.com:me/it.git", HUB, HUB, "me/it"),
+        ("https://x.edu/a/b/it.git", "https://x.edu/a/b/it.git", "https://x.edu/a/b/it", ""),
+        ("git@git.x.edu:a/it.git", "git@git.x.edu:a/it.git", "", ""),
+        ("file:///srv/it.git", "file:///srv/it.git", "", ""),
+        ("", "", "", ""),
+    ],
+)
+def test_a_repository_is_any_that_git_clones(
+    course: Path, named: str, git: str, web: str, on_github: str
+) -> None:
+    assert manifests.name_repository(course / "book.toml", named) == (named != "")
+    book = load(course / "book.toml")
+    assert (book.repository, book.git_address) == (named, git)
+    assert (book.web_address, book.on_github) == (web, on_github)
+    assert not manifests.name_repository(course / "book.toml", named)
+
+
+@pytest.mark.parametrize(
+    "named", ["a", "a b/c", '"', "https://x/$(y)", "ssh://x/'", "--x", "a/b\n"]
+)
+def test_what_git_does_not_clone_is_refused_and_nothing_written(course: Path, named: str) -> None:
+    before = (course / "book.toml").read_text()
+    with pytest.raises(ManifestError, match="owner/name"):
+        manifests.name_repository(course / "book.toml", named)
+    assert (course / "book.toml").read_text() == before
+
+
+def test_a_manifest_needs_one_line_for_its_repository(course: Path) -> None:
+    path = course / "book.toml"
+    path.write_text(path.read_text().replace('repository = ""', ""))
+    with pytest.raises(ManifestError, match="0 lines"):
+        manifests.name_repository(path, "me/it")
+
+
+def test_lines_that_install_the_course_come_and_go_with_the_repository(course: Path) -> None:
     manifest = course / "book.toml"
     without = load(manifest)
-    manifest.write_text(manifest.read_text().replace('repository = ""', 'repository = "me/it"'))
+    manifests.name_repository(manifest, "me/it")
     with_it = load(manifest)
     source = "import torch\n\nprint(1)"
-    assert manifests.colab_lines(without) == ""
-    assert manifests.with_colab_lines(without, source) == source
-    colab = manifests.with_colab_lines(with_it, source)
-    assert "https://github.com/me/it" in colab
-    exec(colab.removesuffix(source), {})  # outside Colab this does nothing
-    assert Path.cwd() != Path("/content/course/notebooks")
-    assert colab.endswith("\n\n" + source)
-    assert manifests.with_colab_lines(with_it, colab) == colab
-    assert manifests.with_colab_lines(without, colab) == source
+    assert manifests.install_lines(without) == ""
+    assert manifests.with_install_lines(without, source) == source
+    made = manifests.with_install_lines(with_it, source)
+    assert "https://github.com/me/it" in made
+    assert "constraints.txt" in made
+    assert "chdir" not in made
+    assert "recorded" in made
+    assert "recorded" not in manifests.install_lines(with_it, recordings=False)
+    exec(made.removesuffix(source), {})  # where the course is installed this does nothing
+    assert made.endswith("\n\n" + source)
+    assert manifests.with_install_lines(with_it, made) == made
+    assert manifests.with_install_lines(without, made) == source
 
 
 def test_the_course_agrees_with_its_manifest() -> None:
@@ -197,13 +250,21 @@ def test_the_course_agrees_with_its_manifest() -> None:
                 made = references.with_references(cell.source, book.references, chapter.file)
                 assert made == cell.source, hint
         imports = next(cell for cell in notebook.cells if cell.cell_type == "code").source
-        assert manifests.with_colab_lines(book, imports) == imports, hint
+        assert manifests.with_install_lines(book, imports) == imports, hint
     readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
     assert manifests.with_generated(book, readme, "notebooks/") == readme, "run `ncourse sync`"
+    made, pictures = with_chosen_results(book, readme)
+    assert made == readme, "run `ncourse sync`"
+    assert len(pictures) == 4
+    for path, content in pictures.items():
+        assert path.read_bytes() == content, "run `ncourse sync`"
     for name in ("picture", "map"):
         assert f"<!-- {name} -->" in readme
     assert "<!-- paths -->" in (book.folder / "00-start-here.ipynb").read_text(encoding="utf-8")
-    assert len(readme.split()) < 1000, "a README is read to its end if it is short"
+    marks_addresses_alt_texts = r"<[^>]*>|\]\([^)]*\)|!\[[^\]]*\]"
+    visible = re.sub(marks_addresses_alt_texts, " ", readme)
+    words = re.findall(r"\S*\w\S*", visible)
+    assert len(words) < 900, "a README is read to its end if it is short"
     picture = (book.folder / "assets" / "map.svg").read_text(encoding="utf-8")
     assert manifests.map_svg(book) == picture, "run `ncourse sync`"
     on_disk = {path.name for path in book.folder.glob("*.ipynb")}

@@ -70,6 +70,7 @@ VIEW = {WIDGET_VIEW: {"model_id": "1"}, "text/plain": "  0%|          | 0/5"}
 
 def test_clean_drops_progress_bars() -> None:
     assert _shown(new_output("display_data", VIEW)) == []
+    assert _shown(new_output("display_data", {})) == []  # what `progress_bar` leaves
     bar = "\r 40%|████      | 2/5 [00:00<00:01,  2.5it/s]\r100%|██████████| 5/5 [00:02<00:00]\n"
     assert _shown(new_output("stream", name="stderr", text=bar)) == []
     assert _shown(new_output("stream", name="stderr", text="\r3it [00:01,  2.5it/s]\n")) == []

@@ -10,9 +10,11 @@ import pytest
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
 from ncourse.claims import Claim, DataCard, Outcome, Recording
-from ncourse.course import pages, sphinx_extension
+from ncourse.course import assignments, pages, sphinx_extension
 from ncourse.course.manifest import Book, load
+from ncourse.course.notebooks import read, write
 from ncourse.course.pages import ClaimsError
+from ncourse.course.sync import sync
 from ncourse.tables import Table
 
 REPOSITORY = Path(__file__).parents[2]
@@ -276,16 +278,46 @@ def test_results_become_cards_with_the_picture_of_their_cell(book: Book) -> None
         pages.with_results(book, [one, two], RESULTS.replace("]: ", "] ").replace("#{}", ""))
 
 
+def test_the_readme_shows_results_of_the_first_page(book: Book) -> None:
+    two = book.path(book.chapters[1])
+    notebook = read(two)
+    cell = new_code_cell("draw()", id="two-07")
+    figure = {"image/png": {"alt": "a dot", "width": 1}}
+    cell.outputs = [new_output("display_data", {"image/png": "c29tZSBwaXhlbHM="}, metadata=figure)]
+    notebook.cells.append(cell)
+    write(notebook, two)
+    (book.folder / "index.md").write_text(RESULTS.format("two-07"))
+    marked = "# A\n\n<!-- results of chapters 2 -->\nold\n<!-- /results -->\n\nEnd.\n"
+    made, pictures = pages.with_chosen_results(book, marked)
+    picture = book.folder / "assets" / "result-02.png"
+    assert pictures == {picture: b"some pixels"}
+    assert '<a href="notebooks/02-two.ipynb"><img src="notebooks/assets/result-02.png"' in made
+    assert "It is &lt; 2." in made
+    assert "old" not in made
+    assert made.endswith("<!-- /results -->\n\nEnd.\n")
+    readme = book.root / "README.md"
+    readme.write_text(marked)
+    sync(book)
+    assert (readme.read_text(), picture.read_bytes()) == (made, b"some pixels")
+    with pytest.raises(ClaimsError, match="no result of chapter 1"):
+        pages.with_chosen_results(book, marked.replace("chapters 2", "chapters 1, 2"))
+    assert pages.with_chosen_results(book, "# A\n") == ("# A\n", {})
+
+
 def test_the_playground_stands_in_place_of_its_mark() -> None:
     page = pages.with_playground(
         "# A\n\n<!-- playground hero -->\n\nWords of `<!-- playground -->`."
     )
-    assert page.startswith("# A\n\n`````{raw} html\n<style>")
+    assert page.startswith("# A\n\n`````{raw} html\n<link rel=")
     assert page.endswith("</script>\n\n`````\n\nWords of `<!-- playground -->`.")
     assert page.count("mountPlayground(document") == 1
     assert '{"hero": true' in page
     assert "``````" not in page
-    assert '{"hero": false' in pages.with_playground("<!-- playground -->")
+    elsewhere = "<!-- playground -->\nNot here.\n<!-- /playground -->\n\nMore."
+    page = pages.with_playground(elsewhere)
+    assert '{"hero": false' in page
+    assert "Not here" not in page
+    assert page.endswith("`````\n\nMore.")
 
 
 def test_the_playground_closes_no_script_by_what_it_is_given() -> None:
@@ -294,3 +326,12 @@ def test_the_playground_closes_no_script_by_what_it_is_given() -> None:
     assert fragment(settings={"data": "</script>"}).count("</script>") == fragment().count(
         "</script>"
     )
+
+
+def test_how_difficult_an_exercise_is_can_be_heard() -> None:
+    page = '<title>x</title><h3 data-x="●○○">Exercise 1.1 · ●○○<a>#</a></h3><a>2 · ●●●</a> ●●○ <b>'
+    made = assignments.levels_in_words(page)
+    for mark, words in (("●○○", "1"), ("●●○", "2"), ("●●●", "3")):
+        assert f'<span role="img" aria-label="difficulty {words} of 3">{mark}</span>' in made
+    assert 'data-x="●○○"' in made
+    assert re.sub("</?span[^>]*>", "", made) == page

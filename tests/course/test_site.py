@@ -55,10 +55,18 @@ def test_build_then_nothing_to_do_then_one_page_less(
     manifest = course / "book.toml"
     head, _, _ = manifest.read_text().rpartition("[[parts.chapters]]")
     head = head.replace("chapters = [1, 2]", "chapters = [1]")
-    manifest.write_text(head.replace('repository = ""', 'repository = "me/it"'))
+    assert "og:image" not in page.read_text()
+    (book.folder / "assets").mkdir(exist_ok=True)
+    (book.folder / "assets" / "preview.png").write_bytes(b"a picture")
+    places = 'repository = "me/it"\naddress = "https://x.org/c/"'
+    manifest.write_text(head.replace('repository = ""', places))
     book = load(manifest)
     sync(book)
     site.build(book, console)
+    shown = page.read_text()
+    assert 'property="og:image" content="https://x.org/c/_static/preview.png"' in shown
+    assert (page.parent / "_static" / "preview.png").read_bytes() == b"a picture"
+    assert f'<link rel="canonical" href="https://x.org/c/{page.name}"' in shown
     assert not (page.parent / "02-two.html").exists()
     links = (page.parent / "01-one.html").read_text()
     assert "colab.research.google.com/github/me/it/blob/main/notebooks/01-one.ipynb" in links

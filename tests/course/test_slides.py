@@ -7,7 +7,7 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from ncourse.course import slides
+from ncourse.course import plans, slides
 from ncourse.course.manifest import Book, Chapter, load
 
 REPOSITORY = Path(__file__).parents[2]
@@ -214,11 +214,11 @@ def test_pictures_are_inside_and_links_to_other_chapters_are_words(book: Book) -
 def test_a_deck_is_one_file(book: Book) -> None:
     cells = [text("## A & B\n\n- $a < b$\n- x\n- y", "slide")]
     made = slides.deck(book, book.chapter(1), new_notebook(cells=cells))
-    assert made.count("<section>") == 2  # the title's, and the one
+    assert made.count('<section><div class="page') == 2  # the title's, and the one
     assert r"\(a &lt; b\)" in made
     assert "<h2>A &amp; B</h2>" in made
     assert "RevealNotes" in made
-    assert len(re.findall(r"<script>.*?</script>", made, flags=re.DOTALL)) == 5
+    assert len(re.findall(r"<script>.*?</script>", made, flags=re.DOTALL)) == 6
     page = re.sub(r"<script>.*?</script>", "", made, flags=re.DOTALL)
     assert not re.search(r"<(?:script|link)|src=|url\((?!data:)|@import", page)
 
@@ -249,3 +249,50 @@ def test_every_chapter_has_its_vote_figures_questions_and_claims_on_slides(
     assert shown.count('class="nc-claim"') == claims
     for exercise in re.findall(r"### (Exercise \d+\.\d+)", source):
         assert any(title.startswith(exercise) for title in titles), exercise
+
+
+@pytest.mark.parametrize("chapter", BOOK.with_drafts, ids=lambda chapter: chapter.stem)
+def test_a_class_has_a_minute_for_each_slide(chapter: Chapter) -> None:
+    notebook = nbformat.read(BOOK.path(chapter), as_version=4)
+    if chapter.draft and not any(cell.get("outputs") for cell in notebook.cells):
+        pytest.skip(f"{chapter.file} is a draft that `ncourse outputs` has not run yet")
+    found = slides.slides(BOOK, chapter, notebook)
+    made = plans.plan(BOOK, chapter, min(50, chapter.minutes))
+    main = slides.main_line(found, made)
+    assert sum(main) + 1 <= min(50, chapter.minutes)
+    shown = [slide for slide, on in zip(found, main, strict=True) if on]
+    for slot in made.slots:
+        here = [slide for slide in shown if slide.place in slot.places]
+        assert 1 <= len(here) + ("" in slot.places) <= slot.minutes
+    planned = {place for slot in made.slots for place in slot.places}
+    assert {slide.place for slide in shown} <= planned
+    assert {slot.what for slot in made.slots} & {slide.place for slide in found} <= {
+        slide.place for slide in shown
+    }
+
+
+def test_what_only_goes_on_is_an_aside_and_questions_stay() -> None:
+    def slide(place: str, block: str) -> slides.Slide:
+        return slides.Slide(place, place, [block])
+
+    found = [
+        slide("A", "<p>first</p>"),
+        slide("A", "<p>on</p>"),
+        slide("A", '<div class="figure">'),
+        slide("A", '<ol class="options">'),
+        slide("B", "<p>not planned</p>"),
+    ]
+    for minutes, main in ((4, "1111"), (3, "1011"), (2, "1001")):
+        made = plans.Plan((plans.Slot(minutes, "A", ("A",)),), (), (), ())
+        shown = slides.main_line(found, made)
+        assert "".join(str(int(on)) for on in shown) == main + "0"
+    assert slides.numbers(found, ("A",)) == [2, 3, 4, 5]
+    assert slides.numbers(found, ("", "B")) == [1, 6]
+
+
+def test_asides_hang_below_the_slide_before_them(book: Book) -> None:
+    cells = [text(f"## {title}\n\n- a\n- b\n- c", "slide") for title in ("Predict first", "Claims")]
+    made = slides.deck(book, book.chapter(1), new_notebook(cells=cells))
+    assert re.search(
+        r"<section><section>.*<h2>Predict.*</section>\n<section>.*<h2>Claims", made, re.DOTALL
+    )

@@ -26,7 +26,9 @@ def test_sync_is_needed_once(course: Path) -> None:
     assert "[Second](notebooks/02-two.ipynb)" in (course / "README.md").read_text()
 
 
-def test_sync_adds_a_missing_header_and_colab_lines(course: Path, save: Save) -> None:
+def test_sync_adds_a_missing_header_and_lines_that_install_the_course(
+    course: Path, save: Save
+) -> None:
     save(course / "notebooks" / "01-one.ipynb", ["import os"])
     manifest = course / "book.toml"
     manifest.write_text(manifest.read_text().replace('repository = ""', 'repository = "me/it"'))
@@ -34,6 +36,6 @@ def test_sync_adds_a_missing_header_and_colab_lines(course: Path, save: Save) ->
     sync(book)
     header, imports = read(book.path(book.chapters[0])).cells
     assert header.source.startswith("# 1. One")
-    assert imports.source.startswith("# On Colab only")
+    assert imports.source.startswith("# Where the course is not installed")
     assert imports.source.endswith("\n\nimport os")
     assert sync(book) == []

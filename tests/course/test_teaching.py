@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from ncourse.course import teaching
+from ncourse.course import plans, slides, teaching
 from ncourse.course.assignments import tasks
 from ncourse.course.manifest import Chapter, ManifestError, load
+from ncourse.course.notebooks import read
 from ncourse.exercises import find
 
 REPOSITORY = Path(__file__).parents[2]
@@ -21,38 +22,6 @@ WRITTEN = [
     "To discuss",
     "If you have only ten minutes more",
 ]
-
-
-@CHAPTERS
-@pytest.mark.parametrize("length", teaching.LENGTHS)
-def test_a_plan_fills_the_class_and_loses_nothing(chapter: Chapter, length: int) -> None:
-    if chapter.minutes < length and chapter.number == 0:
-        length = chapter.minutes
-    made = teaching.plan(BOOK, chapter, length)
-    assert sum(slot.minutes for slot in made.slots) == length
-    assert min(slot.minutes for slot in made.slots) >= 1
-    assert sorted(t.exercise for t in (*made.in_class, *made.at_home)) == sorted(
-        task.exercise for task in tasks(BOOK, chapter)
-    )
-    assert made.in_class
-    assert sum(task.minutes for task in made.in_class) <= 0.3 * length
-    text = BOOK.path(chapter).read_text(encoding="utf-8")
-    titles = set(re.findall(r'"## ([^"]+?)(?:\\n)?"', text)) - teaching.NOT_TALKED_ABOUT
-    told = {slot.what for slot in made.slots} | set(made.after)
-    assert titles <= told, titles - told
-    assert not set(made.after) & set(teaching.LAST)
-
-
-def test_sections_share_the_time_by_what_there_is_to_say() -> None:
-    assert teaching._shares([3.0, 1.0], 10) == [7, 3]
-    assert teaching._shares([1.0, 1.0, 1.0], 10) == [4, 3, 3]
-    assert teaching._shares([], 10) == []
-
-
-def test_where_time_is_short_the_last_section_before_the_main_result_is_left_for_reading() -> None:
-    short, long = (teaching.plan(BOOK, BOOK.chapter(5), length) for length in (50, 90))
-    assert short.after == ("A wide layer in front", "Collapse is no promise")
-    assert long.after == ()
 
 
 @CHAPTERS
@@ -126,3 +95,56 @@ def test_pages_are_named_and_listed(course: Path) -> None:
     made = teaching.pages(load(course / "book.toml"))
     assert list(made) == ["teaching", "teaching-01", "teaching-02"]
     assert all(f"({name}.md)" in made["teaching"] for name in list(made)[1:])
+
+
+@CHAPTERS
+def test_a_plan_names_the_slides_of_its_parts(chapter: Chapter) -> None:
+    page = teaching.chapter_page(BOOK, chapter)
+    shown = slides.slides(BOOK, chapter, read(BOOK.path(chapter)))
+    rows = re.findall(r"^\| \d+ \| \d+&nbsp;min \| (.+) \| ([\d–, ]+) \|$", page, re.MULTILINE)
+    for what, pages in rows:
+        first = int(re.match(r"\d+", pages)[0])
+        if what in {slide.place for slide in shown}:
+            assert shown[first - 2].place == what
+            assert first == 2 or shown[first - 3].place != what
+        if "Work in pairs" in what:
+            assert re.match(r"(.+?exercises? )([\d.]+)", what)[2] in shown[first - 2].title
+    assert rows[0][1].startswith("1–")
+    assert len(rows) == sum(
+        len(plans.plan(BOOK, chapter, length).slots)
+        for length in (plans.LENGTHS if chapter.number else (chapter.minutes,))
+    )
+
+
+@CHAPTERS
+def test_each_item_on_the_board_has_its_minutes(chapter: Chapter) -> None:
+    mine = teaching.written(BOOK, chapter)["On the board"]
+    made = teaching.with_minutes(mine)
+    minutes = [int(n) for n in re.findall(r"^\d+\. \*(\d+)&nbsp;min\.\* ", made, re.MULTILINE)]
+    assert len(minutes) == len(re.findall(r"^\d+\. ", mine, re.MULTILINE))
+    assert min(minutes) >= 1
+    assert sum(minutes) <= 30
+    assert re.sub(r"\*\d+&nbsp;min\.\* ", "", made) == mine
+
+
+def test_minutes_on_the_board_come_from_words_formulas_and_questions() -> None:
+    item = "1. " + "word " * 99 + "\n\n   $$a \\\\ b$$\n\n   *Ask: why?*\n\n2. Draw."
+    made = teaching.with_minutes(item)
+    assert made.startswith("1. *4&nbsp;min.* word")
+    assert made.endswith("2. *1&nbsp;min.* Draw.")
+
+
+def test_runs_of_pages_are_ranges() -> None:
+    assert teaching._ranges([1, 2, 3, 7, 9, 10]) == "1–3, 7, 9–10"
+    assert teaching._ranges([]) == ""
+
+
+def test_everybody_is_told_to_install_before_the_first_class() -> None:
+    told = [
+        n for n in (0, 1, 2) if "Install before" in teaching.chapter_page(BOOK, BOOK.chapter(n))
+    ]
+    assert told == [0, 1]
+    page = teaching.overview(BOOK)
+    assert page.count('href="#before-the-first-class"') == len(BOOK.paths)
+    ways = page.partition("## Before the first class")[2].partition("\n## ")[0]
+    assert len(re.findall(r"^- \*\*On ", ways, re.MULTILINE)) == 3

@@ -3,6 +3,9 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+import nbformat
 
 from ncourse.course.manifest import Book
 from ncourse.course.working_copy import SETTINGS, working_copy
@@ -84,6 +87,39 @@ def test_a_chapter_that_has_changed_is_announced_but_not_for_its_outputs(
     laid = working_copy(book, book.chapters[1])
     assert (laid.laid, laid.notes) == ("02-two.fresh.ipynb", ())
     assert working_copy(book).notes == ()  # it is there now, beside the reader's
+
+
+def test_figures_come_with_html_and_its_alt_text(book: Book) -> None:
+    path = book.path(book.chapters[0])
+    notebook = json.loads(path.read_text())
+    output = {
+        "output_type": "display_data",
+        "data": {"image/png": "AAAA", "text/plain": "Three dots."},
+        "metadata": {"image/png": {"alt": "Three dots.", "width": 300}},
+    }
+    other = {"output_type": "display_data", "data": {"image/png": "AAAA"}, "metadata": {}}
+    notebook["cells"][-1]["outputs"] = [output, other]
+    path.write_text(json.dumps(notebook))
+    copied = json.loads((working_copy(book).folder / path.name).read_text())
+    figure, unknown = copied["cells"][-1]["outputs"]
+    assert unknown == other
+    html = figure["data"].pop("text/html")
+    assert 'alt="Three dots."' in html
+    assert "script" not in html  # it is a still one
+    assert figure == output
+
+
+def test_the_playground_is_a_notebook_that_is_laid_once(book: Book) -> None:
+    path = working_copy(book).folder / "playground.ipynb"
+    notebook = nbformat.read(path, as_version=4)
+    nbformat.validate(notebook)
+    (cell,) = notebook.cells
+    space: dict[str, Any] = {}
+    exec(cell.source.replace("\nplayground()", "\nshown = playground()"), space)
+    assert "iframe" in space["shown"]._repr_mimebundle_()["text/html"]
+    path.write_text("mine")
+    working_copy(book)
+    assert path.read_text() == "mine"
 
 
 def test_code_that_only_draws_is_folded_in_jupyterlab(book: Book) -> None:

@@ -11,7 +11,7 @@ import torch
 from IPython.core.interactiveshell import InteractiveShell
 from traitlets.config import Config
 
-from ncourse.course.manifest import load, without_colab_lines
+from ncourse.course.manifest import load, without_install_lines
 from ncourse.course.notebooks import cells as cells_of
 from ncourse.exercises.answers import find_answers, judge
 
@@ -227,7 +227,7 @@ def test_imports_of_each_chapter_are_those_of_its_first_cell() -> None:
     for chapter in book.chapters:
         module = importlib.import_module(f"ncourse.exercises.chapter{chapter.number:02d}")
         first = next(c for c in cells_of(book.path(chapter)) if c.cell_type == "code")
-        assert names(module.IMPORTS) == names(without_colab_lines(first.source)), chapter.number
+        assert names(module.IMPORTS) == names(without_install_lines(first.source)), chapter.number
 
 
 def test_a_default_generator_is_not_touched() -> None:

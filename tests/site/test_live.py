@@ -11,7 +11,9 @@ import pytest
 import torch
 from playwright.sync_api import Page, sync_playwright
 
+from ncourse.figures.explorers import phase_map
 from ncourse.figures.live import pack, script
+from ncourse.figures.player import Cloud, Curves, Player
 from ncourse.papers.hong2024 import lower_bound
 from ncourse.simplex import repel
 from ncourse.ufm import UFM, margin, optimum, random_point, solve
@@ -196,3 +198,98 @@ def test_json_of_a_figure_is_read(page):
     assert "Angles from 90.0° to 90.0°" in page.locator("nc-simplex .nc-says").first.inner_text()
     page.get_by_role("button", name="simplex").click()
     assert "Angles from 120.0° to 120.0°" in page.locator("nc-simplex").inner_text()
+
+
+def shown(page, figure: str, data: Any):
+    """A live figure in an otherwise empty page, once it is drawn."""
+    page.evaluate(
+        "([tag, text]) => { document.body.innerHTML = "
+        "`<${tag}><script type='application/json'>${text}<\\/script></${tag}>` }",
+        [f"nc-{figure}", json.dumps(data)],
+    )
+    found = page.locator(f"nc-{figure}")
+    found.locator("svg").first.wait_for()
+    return found
+
+
+def drag(page, start: tuple[float, float], by: tuple[float, float]) -> None:
+    page.mouse.move(*start)
+    page.mouse.down()
+    page.mouse.move(start[0] + by[0] / 2, start[1] + by[1] / 2)
+    page.mouse.move(start[0] + by[0], start[1] + by[1])
+    page.mouse.up()
+
+
+def test_a_point_of_the_sphere_follows_the_mouse_and_the_sphere_turns(page):
+    figure = shown(page, "simplex", {"points": [[1, 0, 0], [0, 1, 0], [0, 0, 1]]})
+    points = "one => one.model.points()"
+    before = np.array(figure.evaluate(points))
+    held = figure.locator("[data-point='0']")
+    box = held.bounding_box()
+    at = (box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    drag(page, at, (40, 30))
+    after = np.array(figure.evaluate(points))
+    assert np.linalg.norm(after[0] - before[0]) > 0.2
+    assert np.linalg.norm(after[0]) == pytest.approx(1)
+    assert np.array_equal(after[1:], before[1:])
+    box = held.bounding_box()  # it lies where the mouse let go of it
+    assert box["x"] + box["width"] / 2 == pytest.approx(at[0] + 40, abs=2)
+    assert box["y"] + box["height"] / 2 == pytest.approx(at[1] + 30, abs=2)
+    page.mouse.move(at[0] + 80, at[1])  # nothing is held now
+    assert np.array_equal(np.array(figure.evaluate(points)), after)
+    sphere = figure.locator("svg").bounding_box()
+    tips = "one => [...one.querySelectorAll('[data-point]')].map(p => p.getAttribute('transform'))"
+    seen = figure.evaluate(tips)
+    drag(page, (sphere["x"] + 12, sphere["y"] + 12), (60, 0))
+    assert figure.evaluate(tips) != seen
+    assert np.array_equal(np.array(figure.evaluate(points)), after)  # seen from elsewhere
+
+
+def test_a_player_is_turned_and_led_by_the_mouse(page):
+    arrows = np.stack([np.eye(3), np.roll(np.eye(3), 1, axis=0)])
+    panels = (
+        Cloud(arrows=arrows),
+        Curves(x=[0, 1], lines={"loss": [1.0, 0.0]}, at=[0, 1]),
+    )
+    player = Player("step", [0, 1], *panels, says=["First.", "Second."])
+    figure = shown(page, "player", player.data)
+    sphere, curves = figure.locator("svg").all()[:2]
+    ring = "one => one.querySelector('path[stroke-dasharray]').getAttribute('d')"
+    seen = sphere.evaluate(ring)
+    box = sphere.bounding_box()
+    drag(page, (box["x"] + box["width"] / 2, box["y"] + box["height"] / 2), (50, 0))
+    assert sphere.evaluate(ring) != seen
+    assert "First." in figure.inner_text()
+    box = curves.bounding_box()
+    drag(page, (box["x"] + 0.2 * box["width"], box["y"] + 60), (0.7 * box["width"], 0))
+    assert "Second." in figure.inner_text()
+
+
+def test_a_cell_of_the_phase_map_is_chosen_by_the_mouse(page):
+    phase = phase_map(
+        share=[[0.0, 1.0], [0.5, 0.2]],
+        rows=["8", "4"],
+        columns=["10", "20"],
+        axes=("dimension", "SNR"),
+        title="share",
+        points=[[[0.1, 0.2], [0.3, -0.4]]] * 4,
+        classes=[0, 1],
+        lines=[None] * 4,
+        marked=[[]] * 4,
+        says=["a", "b", "c", "d"],
+        start=(0, 0),
+    )
+    figure = shown(page, "phase", phase.data)
+    assert figure.locator(".nc-says").inner_text() == "a"
+    figure.locator("[data-cell='1,1']").click()
+    assert figure.locator(".nc-says").inner_text() == "d"
+
+
+def test_a_slider_of_the_features_model_is_dragged(page):
+    figure = shown(page, "ufm", {})
+    says, slider = figure.locator(".nc-says"), figure.locator("input[type=range]").first
+    assert says.inner_text().startswith("All 4 classes have a direction.")
+    box = slider.bounding_box()
+    at = (box["x"] + 0.425 * box["width"], box["y"] + box["height"] / 2)
+    drag(page, at, (0.6 * box["width"], 0))  # to the largest penalty
+    assert says.inner_text().startswith("Nothing is left")

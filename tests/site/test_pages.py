@@ -25,7 +25,7 @@ pytestmark = pytest.mark.browser
 REPOSITORY = Path(__file__).parents[2]
 SITE = REPOSITORY / "_build" / "html"
 PAGES = sorted(path.name for path in SITE.glob("*.html")) or ["index.html"]
-DECKS = sorted(path.name for path in SITE.glob("slides/*.html")) or ["00-start-here.html"]
+DECKS = sorted(path.name for path in SITE.glob("slides/[0-9]*.html")) or ["00-start-here.html"]
 BEAMER = {"width": 1280, "height": 720}
 PHONE = {"width": 375, "height": 800}
 DESKTOP = {"width": 1280, "height": 900}
@@ -183,6 +183,14 @@ STICKING_OUT = """() => [...document.querySelectorAll('.bd-article span.math mjx
   }).map(one => one.textContent.slice(0, 60))"""
 
 
+# Tables, formulas and code of which a part cannot be seen, and whether they say so.
+CUT = """() => [...document.querySelectorAll(
+    '.bd-article table, .bd-article div.math, .bd-article pre')]
+  .filter(one => one.checkVisibility() && one.scrollWidth > one.clientWidth + 1)
+  .map(one => [one.tagName + ' ' + one.textContent.trim().slice(0, 60),
+    one.classList.contains('nc-cut') && one.tabIndex === 0])"""
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("name", PAGES)
 def test_page(visit: Visit, server: str, name: str, scheme: str) -> None:
@@ -193,6 +201,10 @@ def test_page(visit: Visit, server: str, name: str, scheme: str) -> None:
         page.set_viewport_size(size)  # type: ignore[arg-type]
         width = page.evaluate("document.documentElement.scrollWidth")
         assert width <= size["width"], f"the page is {width} px wide on {size['width']} px"
+        cut = page.evaluate(CUT)
+        if size == DESKTOP:
+            assert cut == [], "tables, formulas or code that are cut"
+        assert [text for text, shown in cut if not shown] == [], "cut, and nothing says so"
     assert page.evaluate(STICKING_OUT) == [], "formulas that are cut and do not scroll"
 
     assert page.locator("meta[name=description]").get_attribute("content")
@@ -409,15 +421,47 @@ def test_a_point_shows_its_image_on_hover_and_by_keyboard(visit: Visit, server: 
     assert visit.faults == []
 
 
+# What is asked, and which page comes first: who asks for a word is told what it means, who asks
+# for a subject where it is taught, who asks for a function how it is called.
+SEARCHED = {
+    "ETF": "glossary.html",
+    "simplex": "glossary.html",
+    "minority collapse": "glossary.html",
+    "simplex geometry": "01-simplex-geometry.html",
+    "Mahalanobis": "10-what-collapse-buys.html",
+    "nearest_etf": "api-geometry.html#ncourse.simplex.nearest_etf",
+}
+
+
 @pytest.mark.parametrize("as_file", [False, True], ids=["served", "file"])
-def test_search_finds_a_word(visit: Visit, server: str, as_file: bool) -> None:
+@pytest.mark.parametrize("asked", SEARCHED)
+def test_search_explains_then_teaches_then_lists(
+    visit: Visit, server: str, asked: str, as_file: bool
+) -> None:
     address = (SITE / "search.html").as_uri() if as_file else f"{server}/search.html"
-    visit.page.goto(f"{address}?q=simplex")
-    found = visit.page.locator("#search-results li a")
-    found.first.wait_for(timeout=10_000)
-    targets = [link.get_attribute("href") or "" for link in found.all()]
-    chapter = load(REPOSITORY / "book.toml").chapter(1)
-    assert any(chapter.stem in target for target in targets), targets
+    page = visit.page
+    page.goto(f"{address}?q={asked}")
+    page.wait_for_function(
+        "document.querySelector('.search-summary')?.textContent.includes('found')"
+    )
+    results = page.locator("#search-results li")
+    targets = [one.get_attribute("href") or "" for one in results.locator("a").all()]
+    assert targets[0].startswith(SEARCHED[asked]), targets[:5]
+    # Attributes and methods, of which there are many, come after all that is prose.
+    lists = ("api", "teaching", "references", "changelog")
+    kinds = [target.startswith(lists) for target in targets]
+    later = kinds[1:] if SEARCHED[asked].startswith("api") else kinds
+    assert later == sorted(later), targets
+    # Each of the first results says what stands there, and why it was found.
+    for result in results.all()[:5]:
+        assert len(result.locator(".context").inner_text()) > 30, result.inner_text()
+        words = result.inner_text().lower()
+        assert any(word in words for word in asked.lower().split()), words
+    assert results.locator("mark").count() > 0
+    # And its link leads to that place.
+    for target in targets[:5]:
+        file, _, anchor = target.partition("#")
+        assert not anchor or f'id="{anchor}"' in (SITE / file).read_text(encoding="utf-8"), target
     assert visit.faults == []
 
 
@@ -555,8 +599,25 @@ UNSEEN = """() => {
     if (em < 15) found.push(`a formula of ${em} px`);
   }
   if (page.querySelector('mjx-merror')) found.push('a formula that is none');
+  const number = document.querySelector('.slide-number').getBoundingClientRect();
+  for (const one of document.querySelectorAll('.controls button')) {
+    const at = one.getBoundingClientRect();
+    if (at.left < number.right && number.left < at.right && at.top < number.bottom)
+      found.push('an arrow over the number');
+  }
   return found;
 }"""
+
+
+@pytest.mark.parametrize("name", ["01-simplex-geometry.html", "slides/01-simplex-geometry.html"])
+def test_marks_of_difficulty_are_read_as_words(visit: Visit, name: str) -> None:
+    page = visit.page
+    page.goto((SITE / name).as_uri())
+    marks = page.locator("h2, h3").filter(has_text="●")
+    assert marks.count() == 6
+    said = [one.get_attribute("aria-label") for one in marks.locator("[role=img]").all()]
+    assert [text for text in said if not re.fullmatch("difficulty [123] of 3", text or "")] == []
+    assert len(said) == 6
 
 
 @pytest.mark.parametrize("name", DECKS)
@@ -577,9 +638,82 @@ def test_slides_are_paged_through_and_all_on_them_is_seen(visit: Visit, name: st
         seen[where] = page.evaluate(UNSEEN)
         if page.evaluate("Reveal.isLastSlide() && !Reveal.availableFragments().next"):
             break
-        page.keyboard.press("ArrowRight")
+        page.keyboard.press("n")  # to asides too
     assert {where: faults for where, faults in seen.items() if faults} == {}
     assert len(seen) == total
+    assert visit.faults == []
+
+
+@pytest.mark.parametrize("key", ["ArrowRight", "Space", "PageDown"])
+def test_a_remote_control_walks_along_the_class(visit: Visit, key: str) -> None:
+    page = visit.page
+    page.goto((SITE / "slides" / "01-simplex-geometry.html").as_uri())
+    page.evaluate("window.ready")
+    total = page.evaluate("Reveal.getTotalSlides()")
+    main = page.evaluate("Reveal.getHorizontalSlides().length")
+    assert main <= 50 < total + 1
+    assert main < total
+    seen = set()
+    for _ in range(3 * total):
+        seen.add(tuple(page.evaluate("Object.values(Reveal.getIndices()).slice(0, 2)")))
+        page.keyboard.press(key)
+    assert seen == {(number, 0) for number in range(main)}
+    assert visit.faults == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_slides_are_light_or_dark_and_printed_light(visit: Visit, scheme: str) -> None:
+    page = visit.page
+    look = """() => [document.body, document.querySelector('.present h2')].map(
+      (one, k) => getComputedStyle(one)[k ? 'color' : 'backgroundColor'].match(/\\d+/)[0] > 127)"""
+    page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+    page.goto((SITE / "slides" / "01-simplex-geometry.html").as_uri())
+    page.evaluate("window.ready")
+    assert page.evaluate(look) == ([True, False] if scheme == "light" else [False, True])
+    page.keyboard.press("t")
+    assert page.evaluate(look) == ([False, True] if scheme == "light" else [True, False])
+    page.keyboard.press("t")
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert page.evaluate(look) == [True, False]
+    page.goto((SITE / "slides" / "01-simplex-geometry.html").as_uri() + "?theme=dark")
+    page.evaluate("window.ready")
+    assert page.evaluate(look) == [False, True]
+
+
+def test_the_speaker_has_a_window_with_the_next_slide_and_notes(visit: Visit) -> None:
+    page = visit.page
+    page.goto((SITE / "slides" / "01-simplex-geometry.html").as_uri())
+    page.evaluate("window.ready")
+    page.evaluate("""() => {
+      const all = Reveal.getSlides();
+      const shown = all.find(one => one.querySelector('aside.notes mjx-container'));
+      const {h, v} = Reveal.getIndices(shown);
+      Reveal.slide(h, v);
+    }""")
+    with page.expect_popup() as opened:
+        page.keyboard.press("s")
+    speaker = opened.value
+    notes = speaker.locator(".speaker-controls-notes .value")
+    notes.locator("mjx-container svg path").first.wait_for(state="attached")
+    assert "\\(" not in notes.inner_text()
+    assert notes.locator("mjx-container").first.bounding_box()["width"] > 5  # type: ignore[index]
+    frames = [frame for frame in speaker.frames if "01-simplex" in frame.url]
+    assert len(frames) == 2  # this slide, and the next
+    speaker.close()
+
+
+@pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
+def test_all_decks_are_listed(visit: Visit, size: dict[str, int]) -> None:
+    page = visit.page
+    page.set_viewport_size(size)  # type: ignore[arg-type]
+    page.goto((SITE / "slides" / "index.html").as_uri())
+    links = page.locator("td a").evaluate_all("all => all.map(one => one.getAttribute('href'))")
+    assert links == DECKS
+    assert page.evaluate("document.documentElement.scrollWidth") <= size["width"]
+    minutes, slides = (
+        page.locator(f"tr td:nth-child({column})").all_inner_texts() for column in (3, 4)
+    )
+    assert all(int(n) <= int(length) for n, length in zip(slides, minutes, strict=True))
     assert visit.faults == []
 
 

@@ -430,6 +430,28 @@ def test_points_are_placed_by_mouse_and_by_keyboard(visit: Visit) -> None:
     assert page.evaluate("playground.state().settings.points.at(-1)") == [0.1, 0.1, 2]
 
 
+def test_clouds_in_space_are_turned_by_the_mouse(visit: Visit) -> None:
+    page = visit.open(samples=20, features=3)
+    page.wait_for_timeout(700)  # for so long it draws what it measured last
+    look = "document.querySelector('.pg-run-1 > canvas').toDataURL()"  # the other one turns too
+    seen = page.evaluate(look)
+    box = page.locator(".pg-run-0 > canvas").bounding_box()
+    assert box
+    page.mouse.move(box["x"] + 20, box["y"] + 20)
+    page.mouse.move(box["x"] + 90, box["y"] + 50)
+    page.wait_for_timeout(100)
+    assert page.evaluate(look) == seen
+    page.mouse.down()
+    page.mouse.move(box["x"] + 150, box["y"] + 60)
+    page.mouse.up()
+    page.wait_for_function(f"seen => {look} !== seen", arg=seen)
+    page.wait_for_timeout(100)
+    turned = page.evaluate(look)
+    page.mouse.move(box["x"] + 20, box["y"] + 20)
+    page.wait_for_timeout(100)
+    assert page.evaluate(look) == turned
+
+
 def test_it_can_be_used_without_a_mouse_and_without_seeing(visit: Visit) -> None:
     page = visit.open(samples=20)
     unnamed = page.evaluate(

@@ -19,6 +19,7 @@ what `state()` is then:
 the control ("weight_decay"), or holds its settings (`{weight_decay: 0}`).
 """
 
+import base64
 import html as _html
 import json
 from functools import cache
@@ -45,8 +46,10 @@ def fragment(*, hero: bool = False, settings: dict[str, Any] | None = None) -> s
     """
     options = json.dumps({"hero": hero, "settings": settings or {}}).replace("<", "\\u003c")
     script = source("page.js").replace("\nexport ", "\n")
+    style = base64.b64encode(source("style.css").encode()).decode()
     return (
-        f"<style>\n{source('style.css')}</style>\n"
+        # HTML allows this within a page, and <style> only in its head.
+        f'<link rel="stylesheet" href="data:text/css;charset=utf-8;base64,{style}">\n'
         f'<section class="nc-playground{" nc-hero" if hero else ""}" aria-label="Playground">'
         "<noscript><p>Two networks would train here, one of them without weight decay. Both reach "
         "zero training error; only the features of the first draw together into three points. "
