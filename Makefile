@@ -46,7 +46,7 @@ bench: $(READY)
 
 mutants: $(READY)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt mutmut==3.8.1
-	@for module in simplex ufm metrics; do $(BIN)/python tests/mutants.py $$module; done
+	@for module in simplex claims tables ufm metrics; do $(BIN)/python tests/mutants.py $$module; done
 
 clean:
 	rm -rf _build build .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks

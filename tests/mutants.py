@@ -1,7 +1,7 @@
 """Mutation testing: change one thing in a module, run its tests, see whether one fails.
 
-    make mutants                             # installs mutmut 3.8.1, then does all three modules
-    python tests/mutants.py simplex          # or ufm, or metrics
+    make mutants                             # installs mutmut 3.8.1, then does all five modules
+    python tests/mutants.py simplex          # or claims, tables, ufm, metrics
     python tests/mutants.py simplex --again  # only what survived, after a change to the tests
 
 mutmut works in a copy of the package under `_build/mutants/`, so the checkout is never mutated. It
@@ -24,6 +24,8 @@ ROOT = Path(__file__).parents[1]
 # What a module is held to: its own tests, its doctests, and the properties that name it.
 TESTS = {
     "simplex": ["test_simplex.py", "test_properties.py"],
+    "claims": ["test_claims.py"],
+    "tables": ["test_tables.py", "test_properties.py"],
     "ufm": ["test_ufm.py", "test_properties.py"],
     "metrics": ["test_metrics.py", "test_metrics_stream.py", "test_properties.py"],
 }
