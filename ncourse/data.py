@@ -207,6 +207,32 @@ class Dataset:
         name = f"{self.name}, {per_class} per class"
         return replace(self, name=name, inputs=self.inputs[chosen], labels=self.labels[chosen])
 
+    def imbalanced(self, ratio: int, *, seed: int) -> "Dataset":
+        """The first half of the classes whole, the others cut to 1/ratio of it (at least 1 sample).
+
+        Every majority class gets as many training samples as the smallest class has; test samples
+        stay.
+
+        Raises:
+            ValueError: if there are fewer than 4 classes (a cosine needs two on either side), or
+                ratio is below 1.
+        """
+        if self.num_classes < 4 or ratio < 1:
+            raise ValueError(
+                f"got {self.num_classes} classes and ratio {ratio}; expected at least 4 and 1"
+            )
+        largest = int(self.labels.bincount().min())
+        equal = self.take(largest, seed=seed)
+        half, cut = self.num_classes // 2, max(1, round(largest / ratio))
+        rows = torch.cat(
+            [
+                (equal.labels == k).nonzero().squeeze(1)[: largest if k < half else cut]
+                for k in range(self.num_classes)
+            ]
+        )
+        name = f"{self.name}, imbalance {ratio}"
+        return replace(equal, name=name, inputs=equal.inputs[rows], labels=equal.labels[rows])
+
 
 def in_memory(batches: Iterable[Any], *, name: str = "batches") -> Dataset:
     """Batches of (inputs, labels), such as a `DataLoader` of training samples, as a data set.

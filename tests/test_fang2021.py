@@ -108,7 +108,7 @@ def test_a_false_run_breaks_no_other_claim():
 @pytest.mark.parametrize("ratio", [1, 4, 50])
 def test_imbalanced_keeps_half_the_classes_whole(ratio):
     data = digits()
-    uneven = fang2021.imbalanced(data, ratio, seed=0)
+    uneven = data.imbalanced(ratio, seed=0)
     largest = int(data.labels.bincount().min())
     small = max(1, round(largest / ratio))
     assert uneven.labels.bincount().tolist() == [largest] * 5 + [small] * 5
@@ -120,7 +120,7 @@ def test_imbalanced_keeps_half_the_classes_whole(ratio):
 
 
 def test_imbalanced_depends_on_the_seed_only():
-    first, second, other = (fang2021.imbalanced(digits(), 10, seed=s) for s in (0, 0, 1))
+    first, second, other = (digits().imbalanced(10, seed=s) for s in (0, 0, 1))
     assert torch.equal(first.inputs, second.inputs)
     assert not torch.equal(first.inputs, other.inputs)
 
@@ -128,7 +128,7 @@ def test_imbalanced_depends_on_the_seed_only():
 @pytest.mark.parametrize(("classes", "ratio"), [(3, 10), (6, 0)])
 def test_imbalanced_refuses_what_has_no_meaning(classes, ratio):
     with pytest.raises(ValueError, match="at least 4 and 1"):
-        fang2021.imbalanced(gaussian_mixture(classes, 5), ratio, seed=0)
+        gaussian_mixture(classes, 5).imbalanced(ratio, seed=0)
 
 
 def test_constrained_norms_are_what_they_say():

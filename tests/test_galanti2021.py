@@ -32,7 +32,16 @@ def run(**changes):
         for (name, epoch), (*accuracies, cdnv) in values.items()
         for layer, accuracy in zip(layers, accuracies, strict=True)
     ]
-    return {"transfer": Table.of(rows)}
+    probes = [
+        {
+            "run": name,
+            "layer": layer,
+            "accuracy": changes.get(f"{name} probe", 0.97 if name == DECAYED else 0.975),
+        }
+        for name in (DECAYED, FREE)
+        for layer in layers
+    ]
+    return {"transfer": Table.of(rows), "probe": Table.of(probes)}
 
 
 FALSE = [
@@ -46,6 +55,9 @@ FALSE = [
     (3, {f"{FREE} 300 layer 3": 0.4}),
     (3, {f"{DECAYED} 300 layer 1": 0.61, f"{FREE} 300 layer 3": 0.9}),
     (3, {f"{DECAYED} 300 layer 3": math.nan}),
+    (4, {f"{DECAYED} probe": 0.92, f"{FREE} probe": 0.92}),
+    (4, {f"{FREE} probe": 0.93}),
+    (4, {f"{FREE} 300 layer 3": 0.53}),
 ]
 
 
@@ -73,7 +85,8 @@ def test_few_shot_accuracy_of_separate_and_of_equal_clouds():
 
 def test_a_short_run_has_every_row_and_is_reported_on_own_data():
     data = digits().only([0, 1, 2, 3]).take(30)
-    table = galanti2021.transfer(data, seed=0, epochs=6)
-    assert len(table["run"]) == 2 * 3 * 4  # runs, epochs 1, 2 and 6, layers
-    assert all(0 <= accuracy <= 1 for accuracy in table["accuracy"])
-    assert table == galanti2021.transfer(data, seed=0, epochs=6)
+    tables = galanti2021.transfer(data, seed=0, epochs=6)
+    assert len(tables["transfer"]["run"]) == 2 * 3 * 4  # runs, epochs 1, 2 and 6, layers
+    assert len(tables["probe"]["run"]) == 2 * 4
+    assert all(0 <= score <= 1 for table in tables.values() for score in table["accuracy"])
+    assert tables == galanti2021.transfer(data, seed=0, epochs=6)

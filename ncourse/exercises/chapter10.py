@@ -241,6 +241,62 @@ def _numbers(generator):
     yield 3.0, 0.1, 2.0, one_of(generator, (0.5, 0.8)), 3.0, 12, 4  # the room is exactly 0
 
 
+# 10.6 ---------------------------------------------------------------------------------------------
+def fpr95(known, unknown):
+    """Share of unknown samples let in by the highest threshold that lets in 95 % of the known."""
+    let_in = -(-95 * len(known) // 100)  # in whole numbers, rounded up
+    threshold = known.sort(descending=True).values[let_in - 1]
+    return (unknown >= threshold).double().mean().item()
+
+
+def _of_the_unknown(known, unknown):
+    return fpr95(unknown, known)
+
+
+def _kept_out(known, unknown):
+    return 1 - fpr95(known, unknown)
+
+
+def _rounded_down(known, unknown):
+    let_in = max(1, 95 * len(known) // 100)
+    threshold = known.sort(descending=True).values[let_in - 1]
+    return (unknown >= threshold).double().mean().item()
+
+
+def _strictly_above(known, unknown):
+    let_in = -(-95 * len(known) // 100)
+    threshold = known.sort(descending=True).values[let_in - 1]
+    return (unknown > threshold).double().mean().item()
+
+
+def _between_samples(known, unknown):
+    return (unknown >= torch.quantile(known, 0.05)).double().mean().item()
+
+
+def _five_percent_in(known, unknown):
+    let_in = -(-5 * len(known) // 100)
+    threshold = known.sort(descending=True).values[let_in - 1]
+    return (unknown >= threshold).double().mean().item()
+
+
+def _accepted(generator):
+    for count in (20, 40, 17, 33, 100):
+        known = normal(generator, count) + 1
+        ranked = known.sort().values
+        allowed = count - -(-95 * count // 100)  # known samples that may be kept out
+        at = ranked[allowed].item()
+        below = ranked[allowed - 1].item() if allowed else at - 1
+        above = ranked[allowed + 1].item()
+        near_above = 0.1 * at + 0.9 * above
+        beside = torch.tensor([at, (at + below) / 2, near_above, below], dtype=known.dtype)
+        yield known, torch.cat([beside, normal(generator, 7)])
+        yield known, beside[:1]
+        yield known, beside[1:2]
+    tied = torch.full((6,), uniform(generator, 0, 1), dtype=torch.float64)
+    yield tied, torch.cat([tied[:3], tied[:2] - 1])
+    yield normal(generator, 1), normal(generator, 5)
+
+
 EXERCISES = (
     Exercise(
         "10.1",
@@ -396,5 +452,47 @@ EXERCISES = (
             "below²) / room².",
         ),
         "Two terms, two clocks: the fit takes the first away, weight decay the second.",
+    ),
+    Exercise(
+        "10.6",
+        3,
+        fpr95,
+        _accepted,
+        (
+            Mistake(
+                _of_the_unknown,
+                "Your threshold lets in 95 % of the *unknown* samples. Take it from the known "
+                "ones.",
+            ),
+            Mistake(
+                _kept_out,
+                "That is the share of unknown samples that are kept *out*.",
+            ),
+            Mistake(
+                _five_percent_in,
+                "You let in the top 5 % of the known samples. 95 % of them must get in.",
+            ),
+            Mistake(
+                _strictly_above,
+                "A sample exactly at the threshold is let in: score ≥ threshold.",
+            ),
+            Mistake(
+                _between_samples,
+                "A quantile lies between two samples. The threshold is the highest that lets in "
+                "95 % of the known samples, and that is the score of one of them.",
+            ),
+            Mistake(
+                _rounded_down,
+                "95 % of the known samples, or more, must get in: round their number up.",
+            ),
+        ),
+        (
+            "Sort the known scores from the top. How many of them have to be let in?",
+            "0.95 N of them, rounded up; the threshold is the score of the last of these.",
+            "`known.sort(descending=True).values[math.ceil(0.95 * N) - 1]`; then the mean of "
+            "`unknown >= threshold`.",
+        ),
+        "One threshold, as in use; the AUROC averages over all. A score may win by the one and "
+        "lose by the other.",
     ),
 )

@@ -16,7 +16,6 @@ one with weight decay. Thresholds are this course's, for digits.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -37,7 +36,6 @@ __all__ = [
     "RATIOS",
     "claims",
     "experiment",
-    "imbalanced",
     "merging_penalty",
     "networks",
     "peeled",
@@ -213,7 +211,7 @@ def train(
         kind, ratio, minority and majority (mean cosine of classifier rows), minority_accuracy and
         majority_accuracy (test), train_accuracy.
     """
-    uneven = imbalanced(dataset, ratio, seed=seed)
+    uneven = dataset.imbalanced(ratio, seed=seed)
     count, half = dataset.num_classes, dataset.num_classes // 2
     model: Classifier = (
         _Constrained(torch.Size(dataset.input_shape).numel(), count, seed=seed)
@@ -240,35 +238,6 @@ def train(
         "majority_accuracy": right[passed.labels < half].mean().item(),
         "train_accuracy": 1 - history.at(epochs)["train_error"],
     }
-
-
-def imbalanced(dataset: Dataset, ratio: int, *, seed: int) -> Dataset:
-    """The first half of the classes whole, the others cut to 1/ratio of it (at least one sample).
-
-    Every majority class gets as many samples as the smallest class of `dataset` has.
-
-    Raises:
-        ValueError: if there are fewer than 4 classes (a cosine needs two on either side), or ratio
-            is below 1.
-    """
-    if dataset.num_classes < 4 or ratio < 1:
-        raise ValueError(
-            f"got {dataset.num_classes} classes and ratio {ratio}; expected at least 4 and 1"
-        )
-    largest = int(dataset.labels.bincount().min())
-    equal = dataset.take(largest, seed=seed)
-    kept = [
-        (equal.labels == k).nonzero().squeeze(1)[: largest if k < half else _cut(largest, ratio)]
-        for half in [dataset.num_classes // 2]
-        for k in range(dataset.num_classes)
-    ]
-    rows = torch.cat(kept)
-    name = f"{dataset.name}, imbalance {ratio}"
-    return replace(equal, name=name, inputs=equal.inputs[rows], labels=equal.labels[rows])
-
-
-def _cut(largest: int, ratio: int) -> int:
-    return max(1, round(largest / ratio))
 
 
 def _cosines(weight: Tensor, half: int) -> tuple[float, float]:

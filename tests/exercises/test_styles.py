@@ -695,6 +695,12 @@ def with_a_quotient(error, imbalance, largest, least, below, num_samples, num_cl
     return spread / (room - error) ** 2
 
 
+@answers("10.6")
+def ranked_with_numpy(known, unknown):
+    ranked = np.sort(known.numpy())
+    return np.mean(unknown.numpy() >= ranked[int(0.05 * len(ranked) + 1e-9)])
+
+
 # --- chapter 11 -----------------------------------------------------------------------------------
 
 
