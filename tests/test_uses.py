@@ -186,28 +186,29 @@ def numbers() -> dict[str, list[str]]:
 
 
 def rows() -> dict[str, list[str]]:
-    """By use: the other cells of its row."""
+    """By use: the cells of its row."""
     notebook = json.loads((NOTEBOOKS / "10-what-collapse-buys.ipynb").read_text(encoding="utf-8"))
-    (cell,) = (c for c in notebook["cells"] if "".join(c["source"]).startswith("| use |"))
+    (cell,) = (c for c in notebook["cells"] if "".join(c["source"]).startswith("| use, "))
     _, _, *lines = "".join(cell["source"]).splitlines()
     lines = [re.sub(r"\]\([^)]*\)", "]", line) for line in lines if line.startswith("|")]
     cells = [re.split(r" \| ", line.strip("| ")) for line in lines]
-    return {use.strip("*"): rest for use, *rest in cells}
+    return {name[2:].split("**")[0]: [name, *rest] for name, *rest in cells}
 
 
 def test_each_row_has_all_cells_and_a_measurement_or_says_that_there_is_none() -> None:
     measured = 0
     for use, cells in rows().items():
         assert len(cells) == 4, use
-        assert all(cells[index] for index in (0, 1, 3)), use
-        measured += "not measured here" not in cells[1]
+        assert re.search(r"\*\* [`\[]", cells[0]), f"{use}: neither code nor source"
+        assert all(cells[1:3]), use
+        measured += "not measured here" not in cells[2]
     assert measured >= MEASURED
 
 
 @pytest.mark.parametrize("use", numbers())
 def test_each_number_is_that_of_the_recording(use: str) -> None:
     cells = rows()[use]
-    printed = re.findall(r"\d?\.\d{3}", " ".join(cells[1:3]))
+    printed = re.findall(r"\d?\.\d{3}", " ".join(cells[2:]))
     assert printed == numbers()[use]
 
 
@@ -220,4 +221,4 @@ def test_collapsed_means_that_nc1_is_five_times_smaller_at_least() -> None:
 
 def test_no_row_has_numbers_that_nobody_compares() -> None:
     for use, cells in rows().items():
-        assert use in numbers() or not re.search(r"\d\.\d", " ".join(cells)), use
+        assert use in numbers() or not re.search(r"\d\.\d", " ".join(cells[1:])), use
