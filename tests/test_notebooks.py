@@ -241,6 +241,12 @@ def test_every_picture_has_alt_text_and_no_request_leaves(chapter, notebook):
     assert pictures >= 4
 
 
+def test_words_in_figures_can_be_read_on_a_telephone(chapter, notebook):
+    """A figure of the column's width is shown at half its size there, and ten points at nine px."""
+    for cell in code(notebook):
+        assert not re.search(r"(fontsize|labelsize)=[1-9]\b", cell.source), cell.id
+
+
 def test_there_is_a_player_and_it_needs_no_script(chapter, notebook):
     found = [output for output in outputs(chapter, notebook) if LIVE in output.get("data", {})]
     players = [output.data for output in found if output.data[LIVE]["module"] == "player"]
