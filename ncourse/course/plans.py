@@ -13,6 +13,7 @@ from nbformat import NotebookNode
 from ncourse.course.assignments import Task, tasks
 from ncourse.course.manifest import Book, Chapter
 from ncourse.course.notebooks import Cell, cells, read
+from ncourse.figures.live import is_figure
 
 __all__ = ["Plan", "Slot", "place_of", "plan", "run_in_class"]
 
@@ -171,8 +172,7 @@ def _sections(notebook: NotebookNode) -> dict[str, float]:
                     weights.setdefault(title, 0.0)
                     weights[title] += len(part.split()) / 130 + 2 * part.count("### Check")
         elif title in weights:
-            shown = [output.get("data", {}).get("text/html", "") for output in cell.outputs]
-            weights[title] += 2 * sum("<img" in text for text in shown)
+            weights[title] += 2 * sum(map(is_figure, cell.outputs))
     return weights
 
 
