@@ -251,8 +251,8 @@ EXERCISES = (
             "features.mean(0) is the centre; labels.bincount() / len(labels) are the weights.",
             "(shares[:, None] * centred).T @ centred",
         ),
-        "Split each h_i − μ_G into (h_i − μ_k) + (μ_k − μ_G): over a class the first part adds up to "
-        "zero, so the cross terms do, and what is left is Σ_T = Σ_W + Σ_B. That is what lets "
+        "Split each h_i − μ_G into (h_i − μ_k) + (μ_k − μ_G). Over a class the first part adds up "
+        "to zero, so the cross terms do, and what is left is Σ_T = Σ_W + Σ_B. That is what lets "
         "tr Σ_W / tr Σ_T be a share between 0 and 1. Another centre or other weights break it.",
     ),
     Exercise(
