@@ -934,7 +934,7 @@ MARKED: tuple[Marked, ...] = (
         _accuracies,
     ),
     Marked(
-        "10.6",
+        "10.7",
         3,
         10,
         _product(tuple(SCORES)),
@@ -945,7 +945,7 @@ MARKED: tuple[Marked, ...] = (
         _open_set,
     ),
     Marked(
-        "10.7",
+        "10.8",
         3,
         10,
         _product((0.8, 0.9, 0.95), (True, False)),

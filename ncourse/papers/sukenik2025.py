@@ -1419,7 +1419,7 @@ def _transformer_claim(
     which = "one seed" if len(runs) == 1 else f"mean of {len(runs)} seeds"
     return Claim.of(
         f"a Transformer on {text}: from depth {depths[0]} to {depths[1]} the gap falls to at most "
-        "{0} and NC1 to at most {1}; with two layers in its steps NC1 falls less "
+        "{0} and NC1 to at most {1}; with two layers in its steps NC1 does not "
         f"({which})",
         {"gap ratio": at_most(most[0], gap), "NC1 ratio": at_most(most[1], nc1)},
         f"{SUKENIK}, Theorem 4.3 (Transformers); the numbers: {COURSE}",

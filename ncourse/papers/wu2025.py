@@ -192,9 +192,9 @@ def random_network(
 
 
 def mirrored(network: Network) -> Network:
-    """Each particle (a, u) and its mirror image (R a, u), R = 2 Pi - I: 2P particles (this course).
+    """Each particle (a, u) and its mirror image (F a, u), F = 2 Pi - I: 2P particles (this course).
 
-    R keeps what W sees and turns the rest over. The flow commutes with it, so the features of such
+    F keeps what W sees and turns the rest over. The flow commutes with it, so the features of such
     a network stay in the span of the rows of W at all times, as those of infinitely many standard
     normal particles do.
 
