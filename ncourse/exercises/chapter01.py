@@ -244,30 +244,30 @@ def _crowds(generator):
 
 
 # 1.6 ----------------------------------------------------------------------------------------------
-def least_energy(num_points, push):
-    """Pairs times the push at the mean squared distance of the simplex, by Jensen's inequality."""
+def least_energy(num_points, energy):
+    """Pairs times f at the mean squared distance of the simplex, by Jensen's inequality."""
     pairs = num_points * (num_points - 1) / 2
-    return pairs * push(2 * num_points / (num_points - 1))
+    return pairs * energy(2 * num_points / (num_points - 1))
 
 
-def _each_pair_twice(num_points, push):
-    return 2 * least_energy(num_points, push)
+def _each_pair_twice(num_points, energy):
+    return 2 * least_energy(num_points, energy)
 
 
-def _orthogonal_distance(num_points, push):
-    return num_points * (num_points - 1) / 2 * push(2.0)
+def _orthogonal_distance(num_points, energy):
+    return num_points * (num_points - 1) / 2 * energy(2.0)
 
 
-def _distance_not_squared(num_points, push):
+def _distance_not_squared(num_points, energy):
     pairs = num_points * (num_points - 1) / 2
-    return pairs * push(math.sqrt(2 * num_points / (num_points - 1)))
+    return pairs * energy(math.sqrt(2 * num_points / (num_points - 1)))
 
 
-def _upside_down(num_points, push):
-    return num_points * (num_points - 1) / 2 * push(2 * (num_points - 1) / num_points)
+def _upside_down(num_points, energy):
+    return num_points * (num_points - 1) / 2 * energy(2 * (num_points - 1) / num_points)
 
 
-def _pushes(generator):
+def _energies(generator):
     for count in (3, 5, 2, integer(generator, 6, 12)):
         power, rate = uniform(generator, 0.5, 3), uniform(generator, 0.3, 2)
 
@@ -448,7 +448,7 @@ EXERCISES = (
         "1.6",
         2,
         least_energy,
-        _pushes,
+        _energies,
         (
             Mistake(
                 _each_pair_twice,
@@ -461,7 +461,7 @@ EXERCISES = (
             ),
             Mistake(
                 _distance_not_squared,
-                "`push` is a function of the *squared* distance.",
+                "`energy` is a function of the *squared* distance.",
             ),
             Mistake(
                 _upside_down,
@@ -473,10 +473,10 @@ EXERCISES = (
             "Write out Σ_{i<j} ‖x_i − x_j‖² for unit vectors, with the length of their sum in it.",
             "It is K² − ‖Σ x_i‖², so at most K². The mean over K(K − 1)/2 pairs is at most "
             "2K/(K − 1).",
-            "A convex function of the mean is at most the mean of the function (Jensen), and push "
-            "decreases: pairs times push(2K/(K − 1)).",
+            "A convex function of the mean is at most the mean of the function (Jensen), and f "
+            "decreases: pairs times f(2K/(K − 1)).",
         ),
         "The simplex attains it, since all its squared distances are 2K/(K − 1). With a strictly "
-        "convex push nothing else does: then all distances must be equal and the sum zero.",
+        "convex energy nothing else does: then all distances must be equal and the sum zero.",
     ),
 )

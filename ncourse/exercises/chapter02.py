@@ -210,7 +210,7 @@ EXERCISES = (
             ),
         ),
         (
-            "M has rows μ_k − μ_G. With equal classes μ_G is the mean of the class means.",
+            "M has rows μ_k − μ_G, and μ_G is the mean of the class means.",
             "tensor.norm() of a matrix is its Frobenius norm, one number.",
             "(weight / weight.norm() - centred / centred.norm()).square().sum().item()",
         ),

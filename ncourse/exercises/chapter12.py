@@ -27,7 +27,7 @@ def _means(features, labels):
 
 # 12.1 ---------------------------------------------------------------------------------------------
 def weighted_between(features, labels):
-    """Class means around the mean of all samples, each weighted with its share n_c/N."""
+    """Class means around the mean of all samples, each weighted with its share n_k/N."""
     shares = labels.bincount().to(features) / len(labels)
     means = torch.stack([features[labels == k].mean(0) for k in range(len(shares))])
     centred = means - features.mean(0)
@@ -238,12 +238,12 @@ EXERCISES = (
             ),
             Mistake(
                 _counts_not_shares,
-                "You weight with the counts n_c. The shares n_c/N sum to one.",
+                "You weight with the counts n_k. The shares n_k/N sum to one.",
             ),
             Mistake(
                 _uniform_weights,
                 "The centre is right, the weights are not: a class counts as much as it has "
-                "samples, n_c/N, not 1/K.",
+                "samples, n_k/N, not 1/K.",
             ),
         ),
         (
@@ -251,8 +251,9 @@ EXERCISES = (
             "features.mean(0) is the centre; labels.bincount() / len(labels) are the weights.",
             "(shares[:, None] * centred).T @ centred",
         ),
-        "With these two choices, and only with both, Σ_T = Σ_W + Σ_B: that is what lets "
-        "tr Σ_W / tr Σ_T be a share between 0 and 1.",
+        "Split each h_i − μ_G into (h_i − μ_k) + (μ_k − μ_G). Over a class the first part adds up "
+        "to zero, so the cross terms do, and what is left is Σ_T = Σ_W + Σ_B. That is what lets "
+        "tr Σ_W / tr Σ_T be a share between 0 and 1. Another centre or other weights break it.",
     ),
     Exercise(
         "12.2",

@@ -547,6 +547,8 @@ def picture(panels: Sequence[Panel], frame: int, columns: int) -> bytes:
     figure, grid = plots.axes(rows, columns, width=width, height=height, squeeze=False)
     for panel, place in zip(panels, grid.flat, strict=False):
         panel.draw(place, frame)
+    for place in grid.flat[len(panels) :]:
+        place.set_axis_off()
     words = "Run the cell, or see the site, to move it."
     figure.supxlabel(words, fontsize=8, color="#666666")
     return plots.png(figure, dpi=192)

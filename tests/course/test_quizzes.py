@@ -14,7 +14,7 @@ GUESSES = {
     "Three dots.",
     "−1/9, all pairs the same.",
     "Nothing, whichever three they were.",
-    "Nobody, and from one number you cannot get the others without the features.",
+    "Nobody, and from one number you cannot get all others without the features.",
     "The images of one digit keep moving closer together.",
     "At four points whose lengths and angles you can compute on paper before the start.",
     "The two with 30 dimensions.",

@@ -214,9 +214,9 @@ def a_simplex_where_there_is_room(num_vectors, dim):
 
 
 @answers("1.6")
-def through_the_cosine(num_points, push):
+def through_the_cosine(num_points, energy):
     cosine = -1 / (num_points - 1)
-    return math.comb(num_points, 2) * push(2 - 2 * cosine)
+    return math.comb(num_points, 2) * energy(2 - 2 * cosine)
 
 
 # --- chapter 2 ------------------------------------------------------------------------------------

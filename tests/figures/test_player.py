@@ -11,7 +11,7 @@ from PIL import Image
 
 from ncourse.figures import live
 from ncourse.figures.live import LIVE, Live, pack, script, to_html
-from ncourse.figures.player import Bars, Cloud, Curves, Matrix, Player, angles
+from ncourse.figures.player import Bars, Cloud, Curves, Matrix, Player, angles, picture
 
 VALUES = np.random.default_rng(0).normal(size=(3, 7, 2))
 
@@ -88,6 +88,15 @@ def test_a_player_has_frames_for_its_values(monkeypatch):
     monkeypatch.setattr(live, "MAX_BYTES", 1000)
     with pytest.raises(ValueError, match="kB are allowed"):
         player()
+
+
+def test_a_place_without_a_panel_stays_white():
+    bars = Bars(values=[[1, 2]], names=["a", "b"], limit=2)
+    drawn = np.asarray(Image.open(io.BytesIO(picture([bars] * 3, 0, 2))).convert("L"))
+    height, width = drawn.shape
+    place = drawn[height // 2 + 20 : int(0.95 * height), width // 2 + 20 :]
+    assert place.size
+    assert (place == 255).all()
 
 
 def test_a_live_figure_without_words_is_refused():
