@@ -54,6 +54,7 @@ __all__ = [
 
 WU = "Wu, Papyan 2024 (abstract and summaries); the numbers: this course, on other text"
 COURSE = "This course"
+GRAMMAR = "sentences of a made-up grammar; no data set"
 
 # --- ties -----------------------------------------------------------------------------------------
 
@@ -452,6 +453,8 @@ def _ties_claim(table: Table) -> Claim:
             "one word: NC1": proved(at_most(1e-4, rows["1 of 4"]["nc1"])),
             "two words alike: spread of cosines": above(0.3, rows["synonyms"]["spread"]),
         },
+        data="free features; no data set",
+        fixed_data=True,
     )
 
 
@@ -471,6 +474,8 @@ def _grammar_claims(table: Table) -> tuple[Claim, ...]:
             },
             f"{COURSE}, measured",
             {"shuffled: NC1 by kind": above(10.0, control["nc1_kind"])},
+            data=GRAMMAR,
+            fixed_data=True,
         ),
         Claim.of(
             "Its loss with weight decay ends within {0:%} of the optimum with ties; with shuffled "
@@ -482,6 +487,8 @@ def _grammar_claims(table: Table) -> tuple[Claim, ...]:
                     1.5, over(control["objective"], end["limit_loss"])
                 )
             },
+            data=GRAMMAR,
+            fixed_data=True,
         ),
     )
 
