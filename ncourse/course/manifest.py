@@ -540,7 +540,29 @@ def map_picture(book: Book, link_prefix: str = "") -> str:
     return f"![{map_alt(book)}]({link_prefix}assets/map.svg)"
 
 
-GENERATED = {"map": contents, "paths": paths_table, "picture": map_picture}
+def costs(book: Book, link_prefix: str = "") -> str:
+    """Each chapter's seconds, as `make bench` recorded them, and the machine."""
+    path = book.folder / "recorded" / "chapters.json"
+    try:
+        recorded = json.loads(path.read_text(encoding="utf-8"))
+        machine, date, seconds = (recorded[key] for key in ("machine", "date", "seconds"))
+        times = [float(seconds[str(chapter.number)]) for chapter in book.chapters]
+    except FileNotFoundError:
+        raise ManifestError(f"{path} is missing; `make bench` writes it") from None
+    except (ValueError, KeyError, TypeError) as error:
+        reason = f"no chapter {error}" if isinstance(error, KeyError) else error
+        raise ManifestError(f"{path} has not the time of each chapter: {reason}") from error
+    numbers = [str(chapter.number) for chapter in book.chapters]
+    rows = [
+        ["chapter", *numbers, "all"],
+        ["---", *["--:"] * (len(times) + 1)],
+        ["seconds", *(f"{time:.0f}" for time in times), f"{sum(times):.0f}"],
+    ]
+    table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    return f"{table}\n\nOn one core: {machine}; {date}, by `make bench`."
+
+
+GENERATED = {"map": contents, "paths": paths_table, "picture": map_picture, "costs": costs}
 """What may stand between `<!-- name -->` and `<!-- /name -->` in a text, and what writes it."""
 
 

@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from importlib.metadata import distributions
+from importlib.metadata import distribution, distributions
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +98,7 @@ def build(book: Book, console: Console, *, as_stored: bool = False, solutions: b
         slides = made / "slides" / f"{chapter.stem}.html"
         slides.write_text(deck(book, chapter, notebook), encoding="utf-8")
     (made / "slides" / "index.html").write_text(slides_index(book, notebooks), encoding="utf-8")
+    (made / "licences.txt").write_text(licences(), encoding="utf-8")
     stamp.unlink(missing_ok=True)  # from here to the end there is no whole site to go on from
     for new, old in ((made, html), (doctrees, folder / "doctrees")):
         shutil.rmtree(old, ignore_errors=True)
@@ -123,6 +124,33 @@ def _run_sphinx(source: Path, place: Path) -> str:
         return ""
     # Sphinx says what is wrong first; how Jupyter Book then gave up is of no use.
     return run.stderr.partition("Traceback")[0].strip() or run.stdout
+
+
+_SHOWN = (
+    *("sphinx-book-theme", "pydata-sphinx-theme", "sphinx", "sphinx-design", "sphinx-copybutton"),
+    *("sphinx-togglebutton", "sphinx-thebe", "myst-nb", "sphinx-revealjs"),
+)
+"""Packages of which a site has files: styles, scripts, fonts, the engine of the slides."""
+
+
+def licences() -> str:
+    """The licences of what a site contains of others, as they were installed."""
+    apache = "https://www.apache.org/licenses/LICENSE-2.0"
+    texts = [
+        "What this site contains that others made, and under which licence. The course itself: "
+        "code MIT, text and figures CC BY 4.0.",
+        "# Digits of the playground and in figures\n\nE. Alpaydin, C. Kaynak: Optical Recognition "
+        "of Handwritten Digits, UCI Machine Learning Repository 1998, "
+        "https://doi.org/10.24432/C50P49, CC BY 4.0",
+        f"# MathJax\n\nCopyright The MathJax Consortium. Apache License 2.0, {apache}",
+    ]
+    for name in _SHOWN:
+        package = distribution(name)
+        for file in package.files or ():
+            if re.match(r"LICEN[CS]E|COPYING|NOTICE|.*LICENSE(\.txt)?$", file.name):
+                text = Path(file.locate()).read_text(encoding="utf-8")
+                texts.append(f"# {name} {package.version}: {file.as_posix()}\n\n{text.strip()}")
+    return "\n\n\n".join(texts) + "\n"
 
 
 # --- what a site is made from -------------------------------------------------------------------

@@ -1,16 +1,28 @@
-"""What measuring costs on this machine, for the page on cost: time and memory against N, d, K.
+"""What the course costs on this machine, for the page on cost and the README.
 
-    python tests/bench/cost.py notebooks/recorded/cost.json
+    python tests/bench/cost.py
 
-One thread. Each row is measured in a process of its own, so that its peak of memory is its own;
-seconds are of the processor, the least of three runs (one where a run takes longer than 20 s).
+Writes `cost.json`, time and memory of measuring against N, d, K, and `chapters.json`, the time of
+each notebook, into `notebooks/recorded/`. One thread, and nothing else should run. Seconds are of
+the processor. Each row of measuring is a process of its own, so that its peak of memory is its own,
+and the least of three runs (one where a run takes longer than 20 s); a notebook runs once.
 """
 
+import asyncio
+import datetime
 import json
+import os
+import platform
+import resource
 import subprocess
 import sys
 from pathlib import Path
 
+import torch
+
+from ncourse.course import execution
+from ncourse.course.manifest import Book, Chapter, load
+from ncourse.course.notebooks import read
 from ncourse.files import write_whole
 
 ROWS = [
@@ -18,7 +30,7 @@ ROWS = [
     *((samples, 512, 10) for samples in (5_000, 20_000, 80_000)),
     *((20_000, dim, 10) for dim in (128, 2048)),
     *((20_000, 512, classes) for classes in (100, 1_000)),
-    *((classes + 1_000, 512, classes) for classes in (10_000, 50_000)),
+    *((samples, 512, 10_000) for samples in (20_000, 200_000)),
 ]
 
 ONE = """
@@ -70,9 +82,10 @@ def one(samples: int, dim: int, classes: int, which: str) -> tuple[float, float]
     return seconds, memory
 
 
-def main(out: Path) -> None:
+def measuring() -> dict[str, list[float | None]]:
+    """The table of the page on cost, a list a column."""
     names = ["N", "d", "K", "features, MB", "measure, s", "measure, MB", "stream, s", "stream, MB"]
-    table: dict[str, list[float]] = {name: [] for name in names}
+    table: dict[str, list[float | None]] = {name: [] for name in names}
     for samples, dim, classes in ROWS:
         streams = classes <= 1_000  # a batch of 512 would hold too few of more classes
         row = [
@@ -83,8 +96,45 @@ def main(out: Path) -> None:
         for name, value in zip(names, row, strict=True):
             table[name].append(round(value) if "MB" in name and value is not None else value)
         print(row, flush=True)
-    write_whole(out, json.dumps(table) + "\n")
+    return table
+
+
+def chapter_seconds(book: Book, chapter: Chapter) -> float:
+    """CPU time of a notebook's kernel, from start to end."""
+
+    def used() -> float:
+        usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return usage.ru_utime + usage.ru_stime
+
+    notebook, before = read(book.path(chapter)), used()
+    failure = asyncio.run(execution._run(notebook, chapter.file, book.folder, lambda: None))
+    if failure is not None:
+        raise SystemExit(failure)
+    seconds = used() - before
+    print(f"{chapter.heading}: {seconds:.0f} s", flush=True)
+    return round(seconds, 1)
+
+
+def machine() -> str:
+    """The processor as the system names it, and what ran on it."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text(encoding="utf-8").splitlines() if info.is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    name = names[0] if names else platform.processor() or platform.machine()
+    return f"{name}, {os.cpu_count()} cores, {platform.system()}, PyTorch {torch.__version__}"
+
+
+def main() -> None:
+    book = load(Path(__file__).parents[2] / "book.toml")
+    recorded = book.folder / "recorded"
+    chapters = {
+        "machine": machine(),
+        "date": datetime.date.today().isoformat(),
+        "seconds": {str(one.number): chapter_seconds(book, one) for one in book.chapters},
+    }
+    write_whole(recorded / "chapters.json", json.dumps(chapters) + "\n")
+    write_whole(recorded / "cost.json", json.dumps(measuring()) + "\n")
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main()

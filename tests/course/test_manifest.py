@@ -1,5 +1,6 @@
 """The manifest, and what is made from it."""
 
+import json
 import re
 from pathlib import Path
 from xml.etree import ElementTree
@@ -174,6 +175,40 @@ def test_picture_of_the_map_shows_what_needs_what(course: Path) -> None:
     whole = load(REPOSITORY / "book.toml")
     assert whole.chapter(4).prerequisites == (1, 3)
     assert "4 needs 3," in manifests.map_alt(whole)  # 1 follows from 3
+
+
+def test_costs_are_those_recorded_for_each_chapter(course: Path) -> None:
+    book = load(course / "book.toml")
+    path = book.folder / "recorded" / "chapters.json"
+    path.parent.mkdir(exist_ok=True)
+    recorded = {"machine": "M", "date": "2026-01-02", "seconds": {"1": 9.6, "2": 80}}
+    path.write_text(json.dumps(recorded))
+    made = manifests.costs(book)
+    assert "| chapter | 1 | 2 | all |" in made
+    assert "| seconds | 10 | 80 | 90 |" in made
+    assert made.endswith("On one core: M; 2026-01-02, by `make bench`.")
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (None, "make bench"),
+        ("{", "chapters.json"),
+        ("[]", "chapters.json"),
+        ('{"machine": "M", "date": "", "seconds": {"1": 9.6}}', "no chapter '2'"),
+        ('{"machine": "M", "date": "", "seconds": {"1": 9.6, "2": "long"}}', "long"),
+    ],
+)
+def test_costs_that_are_missing_or_damaged_name_their_file(
+    course: Path, text: str | None, told: str
+) -> None:
+    book = load(course / "book.toml")
+    path = book.folder / "recorded" / "chapters.json"
+    path.parent.mkdir(exist_ok=True)
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(ManifestError, match=told):
+        manifests.costs(book)
 
 
 HUB = "https://github.com/me/it"

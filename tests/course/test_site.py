@@ -32,6 +32,7 @@ def test_build_then_nothing_to_do_then_one_page_less(
     assert 'id="claim-2-1"' in (page.parent / "02-two.html").read_text()
     assert "On tests" in (page.parent / "references.html").read_text()
     assert (page.parent / "_sources" / "01-one.ipynb").is_file()
+    assert "MathJax" in (page.parent / "licences.txt").read_text(encoding="utf-8")
     for html in page.parent.glob("*.html"):
         text = html.read_text()
         assert "unpkg.com" not in text
@@ -177,6 +178,14 @@ def test_a_claim_that_is_missing_fails_the_build(book: Book, console: Console, s
     sync(book)
     with pytest.raises(ClaimsError, match=r"02-two\.ipynb has no claim about First 2020"):
         site.build(book, console)
+
+
+def test_licences_of_others_are_named_with_their_texts() -> None:
+    text = site.licences()
+    for name in ("MathJax", "sphinx-book-theme", "bootstrap.js", "fontawesome", "reveal", "C50P49"):
+        assert name in text
+    assert "Permission is hereby granted, free of charge" in text  # MIT
+    assert "Redistribution and use in source and binary forms" in text  # BSD
 
 
 def test_the_configuration_is_json_that_jupyter_book_accepts(book: Book) -> None:
