@@ -41,7 +41,7 @@ NEAR = {
     ("sukenik2025", "a Transformer on digits: from depth 1 to 4", "NC1 ratio"): (
         "as the line above: 18 % for seed 2"
     ),
-    ("tirer2022", "Definitions disagree", "least fall from epoch 5 to 30"): (
+    ("tirer2023", "Definitions disagree", "least fall from epoch 5 to 30"): (
         "a direction: between epochs 5 and 30 all six numbers fall, VCI least, by 18 to 21 %"
     ),
     ("wu2025", "At stationary points", "NC1 and its bound"): (

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from ncourse.data import digits
 from ncourse.metrics import CONVENTIONS, measure, principal_angles
-from ncourse.papers import tirer2022
+from ncourse.papers import tirer2023
 from ncourse.simplex import simplex_etf
 """
 

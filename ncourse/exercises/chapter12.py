@@ -16,7 +16,7 @@ from ncourse.data import digits
 from ncourse.metrics import CONVENTIONS, CollapseMetric, capture, hyperspherical_uniformity, measure
 from ncourse.metrics import one_vs_rest_margin
 from ncourse.models import resnet18
-from ncourse.papers import tirer2022
+from ncourse.papers import tirer2023
 from ncourse.simplex import simplex_etf
 """
 

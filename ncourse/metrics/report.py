@@ -38,7 +38,7 @@ class CollapseReport:
     | nc1 | the convention's NC1, one of the four below | see `measure` |
     | pinv_trace | tr(S_W S_B^+) | Papyan 2020 (notebook) |
     | pinv_trace_per_class | tr(S_W S_B^+) / K | Zhu 2021 |
-    | trace_ratio | tr S_W / tr S_B | Tirer and Bruna 2022, Jacot 2024 |
+    | trace_ratio | tr S_W / tr S_B | Tirer 2023, Jacot 2024 |
     | trace_fraction | tr S_W / (tr S_W + tr S_B), in [0, 1] | Wu and Mondelli 2025 |
     | cdnv | mean over c != c' of (var_c + var_c') / (2 |mu_c - mu_c'|^2) | Galanti 2022 |
     | nc2_equinorm | std (ddof 1) / mean of the norms of M's rows | Papyan 2020 |

@@ -121,7 +121,8 @@ def machine() -> str:
     lines = info.read_text(encoding="utf-8").splitlines() if info.is_file() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     name = names[0] if names else platform.processor() or platform.machine()
-    return f"{name}, {os.cpu_count()} cores, {platform.system()}, PyTorch {torch.__version__}"
+    pytorch = torch.__version__.partition("+")[0]
+    return f"{name}, {os.cpu_count()} cores, {platform.system()}, PyTorch {pytorch}"
 
 
 def main() -> None:

@@ -1,9 +1,10 @@
-"""Tirer and Bruna 2022: a ratio of traces, beside the other things that are called NC1.
+"""Tirer, Huang and Niles-Weed 2023: a ratio of traces, beside the other things called NC1.
 
-"Extended unconstrained features model for exploring deep neural collapse", ICML 2022. Papyan, Han
-and Donoho 2020 report tr(S_W S_B^+), Zhu et al. 2021 divide it by K, Tirer and Bruna use
-tr S_W / tr S_B, others tr S_W / tr S_T. The experiment measures one network with all of them, with
-equal and with unequal classes, and beside that the arithmetic: what float32 does to each formula.
+"Perturbation analysis of neural collapse", ICML 2023. Papyan, Han and Donoho 2020 report
+tr(S_W S_B^+), Zhu et al. 2021 divide it by K, Tirer, Huang and Niles-Weed use tr S_W / tr S_B (so
+says the public package `neural-collapse`, which has it from them and from Hui et al. 2022), others
+tr S_W / tr S_T. The experiment measures one network with all of them, with equal and with unequal
+classes, and beside that the arithmetic: what float32 does to each formula.
 
 What is asserted about them is the course's own, measured or proved in chapters 2 and 12. So: if
 the means are a simplex ETF and phi is the share of tr S_W in their directions, then
@@ -62,7 +63,7 @@ DEFINITIONS = ("pinv_trace", "pinv_trace_per_class", "trace_ratio", "trace_fract
 """The fields of a report that some paper calls NC1, or could."""
 
 PAPYAN = "Papyan, Han, Donoho 2020, the four definitions; this course, the data"
-NC1 = "Papyan, Han, Donoho 2020; Zhu et al. 2021; Tirer and Bruna 2022, definitions; measured here"
+NC1 = "Papyan, Han, Donoho 2020; Zhu et al. 2021; Tirer et al. 2023, definitions; measured here"
 COURSE = "This course, proved in chapter 12"
 MADE = "vectors made for the purpose; no data set"
 MEASURED = "This course, measured"

@@ -7,13 +7,13 @@ import torch
 
 from ncourse.data import gaussian_mixture
 from ncourse.metrics import CONVENTIONS, measure
-from ncourse.papers import tirer2022
+from ncourse.papers import tirer2023
 from ncourse.tables import Table
 
 
 @cache
 def outcome():
-    return tirer2022.experiment(seed=1)
+    return tirer2023.experiment(seed=1)
 
 
 def run(spoil=lambda tables: None):
@@ -124,17 +124,17 @@ FALSE_RUNS = {
 
 
 def true_claims():
-    return tirer2022.claims(run())
+    return tirer2023.claims(run())
 
 
 def false_claims():
     for index, spoils in FALSE_RUNS.items():
-        yield from (tirer2022.claims(run(spoil))[index] for spoil in spoils)
+        yield from (tirer2023.claims(run(spoil))[index] for spoil in spoils)
 
 
 def test_on_own_data_what_is_proved_holds():
     data = gaussian_mixture(4, 6, train_per_class=40, seed=0)
-    own = tirer2022.experiment(data=data)
+    own = tirer2023.experiment(data=data)
     assert own.data == data.card
     verdicts = [claim.verdict for claim in own.claims]
     assert verdicts[4] == "reported"
@@ -144,19 +144,19 @@ def test_on_own_data_what_is_proved_holds():
 
 
 @pytest.mark.parametrize("amount", [0.1, 0.3, 0.45, 0.9])
-@pytest.mark.parametrize("name", tirer2022.DIALS)
+@pytest.mark.parametrize("name", tirer2023.DIALS)
 def test_a_dial_moves_its_own_metric_alone_to_the_known_value(name, amount):
     """At amounts the experiment does not use."""
-    state = tirer2022.dial(name, amount)
+    state = tirer2023.dial(name, amount)
     report = measure(state.features, state.labels, state.weight, state.bias)
     read = dict(
         zip(
-            tirer2022.DIALS,
+            tirer2023.DIALS,
             (report.nc1, report.nc2_equiangular, report.nc3, report.nc4),
             strict=True,
         )
     )
-    assert read.pop(name) == pytest.approx(tirer2022.known(name, amount), abs=1e-9)
+    assert read.pop(name) == pytest.approx(tirer2023.known(name, amount), abs=1e-9)
     assert max(read.values()) <= 1e-12
     # The other half of NC2 belongs to the same dial.
     assert (report.nc2_equinorm > 1e-3) == (name == "shape")
@@ -164,21 +164,21 @@ def test_a_dial_moves_its_own_metric_alone_to_the_known_value(name, amount):
 
 def test_wrong_dials_are_named():
     with pytest.raises(ValueError, match="'colour'; expected one of spread"):
-        tirer2022.dial("colour", 0.5)
+        tirer2023.dial("colour", 0.5)
     with pytest.raises(ValueError, match=r"amount is 1\.5"):
-        tirer2022.dial("spread", 1.5)
+        tirer2023.dial("spread", 1.5)
 
 
 def test_tail_is_geometric_and_ratio_one_is_balanced():
     labels = torch.arange(300) % 3
-    assert labels[tirer2022.tail(labels, ratio=25)].bincount().tolist() == [100, 20, 4]
-    assert labels[tirer2022.tail(labels, ratio=1)].bincount().tolist() == [100, 100, 100]
+    assert labels[tirer2023.tail(labels, ratio=25)].bincount().tolist() == [100, 20, 4]
+    assert labels[tirer2023.tail(labels, ratio=1)].bincount().tolist() == [100, 100, 100]
     unequal = torch.cat([labels, torch.zeros(50, dtype=torch.long)])
-    assert unequal[tirer2022.tail(unequal, ratio=1)].bincount().tolist() == [100, 100, 100]
+    assert unequal[tirer2023.tail(unequal, ratio=1)].bincount().tolist() == [100, 100, 100]
 
 
 def test_batches_are_stratified_and_disjoint():
     labels = torch.arange(70) % 3
-    batches = tirer2022.stratified(labels, per_class=5)
+    batches = tirer2023.stratified(labels, per_class=5)
     assert [labels[rows].bincount().tolist() for rows in batches] == [[5, 5, 5]] * 4
     assert len(set(torch.cat(batches).tolist())) == 60
