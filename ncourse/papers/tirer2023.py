@@ -63,7 +63,10 @@ DEFINITIONS = ("pinv_trace", "pinv_trace_per_class", "trace_ratio", "trace_fract
 """The fields of a report that some paper calls NC1, or could."""
 
 PAPYAN = "Papyan, Han, Donoho 2020, the four definitions; this course, the data"
-NC1 = "Papyan, Han, Donoho 2020; Zhu et al. 2021; Tirer et al. 2023, definitions; measured here"
+NC1 = (
+    "Papyan, Han, Donoho 2020; Zhu et al. 2021; Tirer, Huang, Niles-Weed 2023, definitions; "
+    "measured here"
+)
 COURSE = "This course, proved in chapter 12"
 MADE = "vectors made for the purpose; no data set"
 MEASURED = "This course, measured"
