@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from ncourse.metrics.checks import _as_indices
-from ncourse.metrics.inputs import _shape, as_numbers
+from ncourse.metrics.inputs import _shape
+from ncourse.metrics.linear import is_convolution, linear_parts, weight_of
 from ncourse.metrics.measure import measure
 from ncourse.metrics.report import CollapseReport
 from ncourse.precision import in_full_precision
@@ -386,7 +387,7 @@ class _Head:
 
     def weight_and_bias(self) -> tuple[Tensor, Tensor | None]:
         """Of several layers, of which the model takes the mean: side by side."""
-        parts = [_linear_parts(layer) for layer in self.layers]
+        parts = [linear_parts(layer) for layer in self.layers]
         if len(parts) == 1:
             return parts[0]
         biases = [b for _, b in parts if b is not None]
@@ -406,7 +407,7 @@ class _Head:
         (name, *_) = (names[layer] for layer in self.layers)
         rows, own = features.shape[:-1], main_output(result)
         pooled = False
-        if features.ndim > 2 and _is_convolution(self.layers[0]):
+        if features.ndim > 2 and is_convolution(self.layers[0]):
             # (B, d, ...): pixels are samples if there are labels for them, and pooled if not.
             features, logits = features.movedim(1, -1), logits.movedim(1, -1)
             rows = features.shape[:-1]
@@ -461,50 +462,16 @@ def _may_be_classifier(module: nn.Module) -> bool:
     """Whether it has a matrix that multiplies its input, as far as can be said before it runs."""
     if isinstance(module, nn.Embedding | nn.EmbeddingBag):
         return False
-    if isinstance(module, nn.Linear) or _is_convolution(module):
+    if isinstance(module, nn.Linear) or is_convolution(module):
         return True
-    return _weight_of(module) is not None
-
-
-def _is_convolution(module: nn.Module) -> bool:
-    return isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d) and {
-        *module.kernel_size,
-        *module.stride,
-        module.groups,
-    } == {1}
-
-
-def _weight_of(module: nn.Module) -> Tensor | None:
-    """The weight, `(K, d)`, of a layer that multiplies by one."""
-    weight = getattr(module, "weight", None)
-    weight = weight() if callable(weight) else weight  # torch's quantised layers
-    if not isinstance(weight, Tensor) or isinstance(weight, nn.UninitializedParameter):
-        return None
-    if _is_convolution(module):
-        weight = weight.flatten(1)
-    if weight.ndim != 2:
-        return None
-    # `Conv1D` of Hugging Face, in GPT-2, has the transpose.
-    return weight.T if type(module).__name__ == "Conv1D" and hasattr(module, "nf") else weight
-
-
-def _linear_parts(classifier: nn.Module) -> tuple[Tensor, Tensor | None]:
-    """Weight `(K, d)` and bias of a linear layer."""
-    weight, bias = _weight_of(classifier), getattr(classifier, "bias", None)
-    if weight is None:
-        raise ValueError(
-            f"the classifier is a {type(classifier).__name__}; expected a layer with a "
-            "(classes, features) weight, such as nn.Linear"
-        )
-    bias = bias() if callable(bias) else bias
-    return as_numbers(weight, "weight"), bias if isinstance(bias, Tensor) else None
+    return weight_of(module) is not None
 
 
 def _named_classifier(names: dict[nn.Module, str], classifier: nn.Module | str) -> nn.Module:
     """The layer meant by a module or a dotted name, once it is known to be in the model."""
     for module, name in names.items():
         if module is classifier or name == classifier:
-            _linear_parts(module)
+            linear_parts(module)
             return module
     given = f"{classifier!r}" if isinstance(classifier, str) else "the given module"
     raise ValueError(f"{given} is not in the model; its linear layers are {_linear_names(names)}")
@@ -534,7 +501,7 @@ def _choose_classifiers(
     calls: list[_Call], result: Any, names: dict[nn.Module, str]
 ) -> list[nn.Module]:
     """The layer whose output is, or at least has the shape of, the model's; or several averaged."""
-    calls = [call for call in calls if _weight_of(call.module) is not None]
+    calls = [call for call in calls if weight_of(call.module) is not None]
     same = [c for out in _outputs(result) for c in calls if _is_same(c.output, out)]
     if same:
         # Features may be returned beside logits: what comes first must also have run last.
@@ -581,7 +548,7 @@ def _is_named(result: Any) -> bool:
 
 
 def _is_alike(call: _Call, main: Tensor) -> bool:
-    if _is_convolution(call.module) and call.output.ndim > 2:
+    if is_convolution(call.module) and call.output.ndim > 2:
         return call.output.shape[: main.ndim] == main.shape
     return call.output.shape == main.shape
 

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
-from ncourse.metrics.capture import _linear_parts
 from ncourse.metrics.checks import (
     _as_indices,
     _check_chosen,
@@ -23,6 +22,7 @@ from ncourse.metrics.checks import (
     _without,
 )
 from ncourse.metrics.inputs import ArrayLike, _shape, as_numbers
+from ncourse.metrics.linear import linear_parts
 from ncourse.metrics.measure import (
     _add_by_class,
     _between_class,
@@ -400,7 +400,7 @@ class CollapseMetric(Metric):
 
     def _weight_and_bias(self) -> tuple[Tensor | None, Tensor | None]:
         (classifier,) = self._classifier
-        return (None, None) if classifier is None else _linear_parts(classifier)
+        return (None, None) if classifier is None else linear_parts(classifier)
 
     def _kept(self) -> tuple[Tensor, Tensor, Tensor | None]:
         """All features, labels and, if there were logits, predictions."""
