@@ -259,7 +259,9 @@ def test_a_damaged_part_of_a_file_is_named(tmp_path, part, value, told):
 def test_outcome_and_recording_survive_a_round_trip(tmp_path):
     first = outcome(3)
     assert Outcome.load(first.save(tmp_path / "o.json")) == first
-    other = outcome(3, compared(0.015, 0.02, 0.3), compared(0.03, 0.02, 0.3)).elsewhere()
+    tuned = Claim.of("{0}", {"a": at_least(2, 1.0)}, "This course", {"b": 2.0})
+    other = outcome(3, compared(0.015, 0.02, 0.3), compared(0.03, 0.02, 0.3), tuned).elsewhere()
+    assert [made.holds for made in other.claims] == [True, False, None]
     assert Outcome.load(other.save(tmp_path / "o.json")) == other
     recording = Recording((first, outcome(4)), "type this", "0.1", "2026-01-01")
     loaded = Recording.load(recording.save(tmp_path / "r.json"))

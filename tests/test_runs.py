@@ -1,6 +1,7 @@
 """Run folders: what is in them, what is refused; a killed run ends as an undisturbed one."""
 
 import csv
+import importlib.metadata
 import io
 import json
 import os
@@ -151,7 +152,8 @@ def test_a_folder_that_is_taken_and_a_run_that_is_another_are_refused(run, tmp_p
     monkeypatch.setitem(runs.DATA, "digits", lambda: DIGITS.take(9))
     monkeypatch.setattr(runs, "version", lambda name: "9.9")
     result = run(*words, "--resume")
-    assert "ncourse was 0.1.0 and is 9.9; torch was " in result.stderr
+    installed = importlib.metadata.version("ncourse")
+    assert f"ncourse was {installed} and is 9.9; torch was " in result.stderr
     assert result_files(tmp_path / "here") == before
     (tmp_path / "here" / "run.json").write_text("{}")
     assert "run.json is not of a run: it lacks checksum, data," in run(*words, "--resume").stderr
