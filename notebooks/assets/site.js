@@ -228,8 +228,12 @@
   }
 
   function watchCut() {
-    markCut();
-    addEventListener("resize", markCut);
+    let width; // of the article: the side bars come and go after the window has its size
+    new ResizeObserver(([{ contentRect }]) => {
+      if (contentRect.width === width) return;
+      width = contentRect.width;
+      markCut();
+    }).observe(document.querySelector(".bd-article"));
     addEventListener("toggle", markCut, true); // what unfolds has a width only then
     window.MathJax?.startup?.promise?.then(markCut);
   }

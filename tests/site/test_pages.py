@@ -198,6 +198,14 @@ CUT = """() => [...document.querySelectorAll(
     one.classList.contains('nc-cut') && one.tabIndex === 0])"""
 
 
+def test_a_window_that_grows_shows_its_tables_whole_again(visit: Visit, server: str) -> None:
+    page = _open(visit, f"{server}/10-what-collapse-buys.html")
+    for width in (700, 1280):  # below 992 the side bar is away; it comes back after the window
+        page.set_viewport_size({"width": width, "height": 900})
+        page.wait_for_timeout(600)
+    assert page.evaluate(CUT) == []
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("name", PAGES)
 def test_page(visit: Visit, server: str, name: str, scheme: str) -> None:
