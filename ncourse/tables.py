@@ -40,8 +40,7 @@ class Table(Mapping[str, Any]):
     """What an error calls it."""
 
     def __post_init__(self) -> None:
-        given = self.columns.columns if isinstance(self.columns, Table) else self.columns
-        columns = {name: list(values) for name, values in given.items()}
+        columns = {name: list(values) for name, values in self.columns.items()}
         if len({len(values) for values in columns.values()}) > 1:
             lengths = ", ".join(f"{name} {len(values)}" for name, values in columns.items())
             raise ValueError(f"the columns of a {self.kind} are not equally long: {lengths}")
@@ -83,7 +82,7 @@ class Table(Mapping[str, Any]):
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Mapping):
             return NotImplemented
-        return self.columns == (other.columns if isinstance(other, Table) else other)
+        return self.columns == dict(other)
 
     __hash__ = None  # type: ignore[assignment]  # it holds lists
 

@@ -16,17 +16,25 @@ def test_columns_are_those_of_a_mapping_and_copied():
     assert table == {"epoch": [1, 2]} == dict(table)
     assert Table(table) == table
     assert table != {"epoch": [1, 3]}
-    assert table != 1
+    assert table != Table({"epoch": [1, 3]})
     with pytest.raises(KeyError, match="no column 'nc9'; there are run, epoch, nc1"):
         TABLE["nc9"]
-    with pytest.raises(ValueError, match="not equally long: a 1, b 2"):
+    with pytest.raises(
+        ValueError, match=r"^the columns of a table are not equally long: a 1, b 2$"
+    ):
         Table({"a": [1], "b": [1, 2]})
+
+
+def test_what_is_no_mapping_equals_no_table():
+    assert TABLE != 1
+    assert TABLE.__eq__(1) is NotImplemented
 
 
 def test_rows_and_back():
     assert TABLE.rows()[1] == {"run": "a", "epoch": 2, "nc1": 0.25}
     assert Table.of(TABLE.rows()) == TABLE
     assert Table.of([], ["a", "b"]) == {"a": [], "b": []}
+    assert Table.of([]) == {}
     assert list(Table.of([{"b": 1, "a": 2}], ["a", "b"])) == ["a", "b"]
     with pytest.raises(ValueError, match="a row has the columns a, c; expected a, b"):
         Table.of([{"a": 1, "b": 2}, {"a": 1, "c": 2}])
@@ -52,6 +60,19 @@ def test_a_file_keeps_numbers_and_words(tmp_path):
     assert Table.load(Table({"a": []}).save(tmp_path / "t.csv")) == {"a": []}
 
 
+def test_a_file_has_lines_of_one_kind_and_words_keep_theirs(tmp_path):
+    table = Table({"n": [1, 2], "word": ["a\r\nb", "c\nd"]})
+    path = table.save(tmp_path / "t.csv")
+    assert path.read_bytes() == b'n,word\n1,"a\r\nb"\n2,"c\nd"\n'
+    assert Table.load(path) == table
+
+
+def test_a_file_that_is_no_text_is_refused_by_name(tmp_path):
+    (tmp_path / "t.csv").write_bytes(b"a\n\xff\n")
+    with pytest.raises(ValueError, match=r"t\.csv is not a table: expected CSV \('utf-8' codec"):
+        Table.load(tmp_path / "t.csv")
+
+
 @pytest.mark.parametrize(
     ("text", "why"),
     [
@@ -68,7 +89,7 @@ def test_what_is_no_whole_table_is_refused_by_name(tmp_path, text, why):
 
 
 def test_html_shows_four_digits_and_no_markup_of_others():
-    shown = Table({"<i>": ["<b>", "c"], "x": [0.123456, 2.0]})._repr_html_()
-    assert "<td>0.1235</td>" in shown
-    assert "<b>" not in shown
-    assert "<i>" not in shown
+    assert Table({"<i>": ["<b>", "c"], "x": [0.123456, 2.0]})._repr_html_() == (
+        "<table><tr><th>&lt;i&gt;</th><th>x</th></tr><tr><td>&lt;b&gt;</td><td>0.1235</td></tr>"
+        "<tr><td>c</td><td>2</td></tr></table>"
+    )
