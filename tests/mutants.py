@@ -27,7 +27,10 @@ TESTS = {
     "claims": ["test_claims.py"],
     "tables": ["test_tables.py", "test_properties.py"],
     "ufm": ["test_ufm.py", "test_properties.py"],
-    "metrics": ["test_metrics.py", "test_metrics_stream.py", "test_properties.py"],
+    "metrics": [
+        *("test_metrics.py", "test_metrics_stream.py", "test_own_data.py", "test_own_models.py"),
+        "test_properties.py",
+    ],
 }
 
 # Left out, as a mutant takes a fraction of a second: tests that start processes or train or solve
