@@ -1035,7 +1035,11 @@ def experiments(scale: str, *, seeds: Sequence[int], data: Dataset | None = None
 
 
 def depth_tables(
-    series: Sequence[Series], *, seeds: Sequence[int], data: Dataset | None = None
+    series: Sequence[Series],
+    *,
+    seeds: Sequence[int],
+    data: Dataset | None = None,
+    keep: dict[tuple[str, str, str, str, int], Network] | None = None,
 ) -> list[Table]:
     """Train and measure every network of some series, for several seeds side by side.
 
@@ -1043,6 +1047,7 @@ def depth_tables(
         series: rows of problem, architecture, schedule, loss and depths, see `LAPTOP`.
         seeds: one network a seed.
         data: see `experiment`.
+        keep: receives the networks, by problem, architecture, schedule, loss and depth.
 
     Returns:
         One table a seed: problem, architecture, schedule, objective, depth, and what `report`
@@ -1066,6 +1071,8 @@ def depth_tables(
                 loss=loss,
                 steps=STEPS * (4 if schedule == LONG else 1),
             )
+            if keep is not None:
+                keep[name, kind, schedule, loss, depth] = network
             setting = {
                 "problem": name if data is None else problems[0][name].name,
                 "architecture": kind,
