@@ -40,7 +40,8 @@ class Table(Mapping[str, Any]):
     """What an error calls it."""
 
     def __post_init__(self) -> None:
-        columns = {name: list(values) for name, values in self.columns.items()}
+        given = self.columns.columns if isinstance(self.columns, Table) else self.columns
+        columns = {name: list(values) for name, values in given.items()}
         if len({len(values) for values in columns.values()}) > 1:
             lengths = ", ".join(f"{name} {len(values)}" for name, values in columns.items())
             raise ValueError(f"the columns of a {self.kind} are not equally long: {lengths}")
@@ -82,7 +83,7 @@ class Table(Mapping[str, Any]):
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Mapping):
             return NotImplemented
-        return self.columns == dict(other)
+        return self.columns == (other.columns if isinstance(other, Table) else other)
 
     __hash__ = None  # type: ignore[assignment]  # it holds lists
 

@@ -2,9 +2,11 @@
 
 import math
 
+import numpy as np
 import pytest
 
 from ncourse.tables import Table
+from ncourse.training import History
 
 TABLE = Table({"run": ["a", "a", "b"], "epoch": [1, 2, 1], "nc1": [0.5, 0.25, math.inf]})
 
@@ -23,6 +25,14 @@ def test_columns_are_those_of_a_mapping_and_copied():
         ValueError, match=r"^the columns of a table are not equally long: a 1, b 2$"
     ):
         Table({"a": [1], "b": [1, 2]})
+
+
+def test_a_table_whose_columns_are_read_as_arrays_is_copied_and_compared_as_it_is_kept():
+    history = History({"epoch": [1, 2], "nc1": [0.5, 0.25]})
+    assert isinstance(history["nc1"], np.ndarray)
+    assert history == History({"epoch": [1, 2], "nc1": [0.5, 0.25]})
+    assert history != History({"epoch": [1, 2], "nc1": [0.5, 0.5]})
+    assert [type(value) for value in Table(history)["epoch"]] == [int, int]
 
 
 def test_what_is_no_mapping_equals_no_table():
