@@ -897,6 +897,29 @@ def test_alignment_is_one_where_rows_are_centred_means_and_nan_without_rows():
     assert by_class(features, labels).alignment.isnan().all()
 
 
+def test_by_class_tells_close_means_far_from_the_origin_apart():
+    labels = torch.arange(30).repeat(2)
+    features = labels[:, None].double() + torch.tensor([0.1, -0.1]).repeat_interleave(30)[:, None]
+    near, far = by_class(features, labels), by_class(features + 1e6, labels)
+    assert far.cdnv.tolist() == pytest.approx(near.cdnv.tolist(), rel=1e-6)
+
+
+def test_by_class_knows_how_many_classes_there_are_from_the_rows():
+    features, labels = torch.randn(8, 3), torch.arange(8) % 2
+    with pytest.raises(ValueError, match="label"):
+        by_class(features, labels + 3, torch.randn(4, 3))
+    assert by_class(features, labels, torch.randn(4, 3)).classes.tolist() == [0, 1]
+    assert by_class(features, labels, num_classes=5).classes.tolist() == [0, 1]
+    with pytest.raises(ValueError, match="weight"):
+        by_class(features, labels, torch.randn(4, 2))
+    with pytest.raises(TypeError, match=r"^weight is complex64"):
+        by_class(features, labels, torch.randn(4, 3, dtype=torch.complex64))
+    with pytest.raises(TypeError, match=r"^features is complex64"):
+        by_class(features.to(torch.complex64), labels)
+    with pytest.raises(ValueError, match="0 of 2 classes"):
+        by_class(torch.randn(0, 3), torch.zeros(0, dtype=torch.long))
+
+
 def test_by_class_refuses_what_measure_refuses():
     with pytest.raises(ValueError, match="NaN or infinity"):
         by_class(torch.tensor([[float("nan")], [1.0]]), torch.tensor([0, 1]), min_samples=1)

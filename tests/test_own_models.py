@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import sys
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ncourse.metrics import CollapseMetric, capture, measure
+from ncourse.metrics.capture import find_classifier
 
 K, D = 4, 6
 
@@ -448,13 +450,119 @@ def test_plot_draws_a_report_or_a_series_of_them():
         assert names[:2] == ["NC1", "NC2 equinorm"]
         drawn = axes.lines[0].get_xdata()
         assert drawn[0] == pytest.approx(metrics[0].compute().nc1)
+        assert (axes.get_xscale(), axes.get_xlabel()) == ("log", "distance from collapse")
+        assert (axes.lines[0].get_marker(), axes.lines[0].get_linestyle()) == ("o", "None")
         same, axes = metrics[0].plot([m.compute() for m in metrics], ax=axes.figure.subplots())
         assert same is figure
-        assert axes.get_yscale() == "log"
+        assert (axes.get_yscale(), axes.get_ylabel()) == ("log", "distance from collapse")
+        assert (axes.get_xlabel(), axes.lines[0].get_marker()) == ("report", "o")
         assert axes.lines[0].get_ydata().tolist() == [m.compute().nc1 for m in metrics]
         one = _filled(CollapseMetric(K, field="nc1"))
         _, axes = one.plot([one.compute(), one.compute()])
         assert axes.lines[0].get_ydata().tolist() == [float(one.compute())] * 2
+        assert [line.get_label() for line in axes.lines] == ["nc1"]
+
+
+def test_plot_without_matplotlib_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    metric = _filled(CollapseMetric(K, field="nc1"))
+    with pytest.raises(ModuleNotFoundError, match=r"^drawing needs: pip install matplotlib$"):
+        metric.plot()
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {},
+        {"convention": "zhu"},
+        {"classes": [0, 2, 3]},
+        {"min_samples": 5},
+        {"ignore_index": 1, "min_samples": 2},
+    ],
+    ids=str,
+)
+def test_what_is_captured_is_measured_as_it_is_asked(asked):
+    model = _net()
+    captured = capture(
+        model, _batches(labels=lambda n: torch.arange(n) % K * (torch.arange(n) > 2))
+    )
+    layer = model[2]
+    report = measure(
+        captured.features,
+        captured.labels,
+        layer.weight.detach(),
+        layer.bias.detach(),
+        logits=captured.logits,
+        **asked,
+    )
+    assert repr(captured.measure(**asked)) == repr(report)
+
+
+def test_the_classifier_that_is_found_leaves_the_model_as_it_was():
+    model = nn.Sequential(nn.Linear(D, 8), nn.Dropout(), nn.Linear(8, K)).train()
+    model[1].eval()
+    modes = [module.training for module in model.modules()]
+    assert find_classifier(model, torch.randn(2, D)) is model[2]
+    assert find_classifier(model, [torch.randn(2, D)]) is model[2]
+    with pytest.raises(ValueError, match=r"no nn\.Linear ran"):
+        find_classifier(nn.Sequential(nn.ReLU()), torch.randn(2, D))
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+        find_classifier(model, torch.randn(2, D + 1))
+    assert [module.training for module in model.modules()] == modes
+    assert not any(module._forward_hooks for module in model.modules())
+
+
+def test_a_mean_of_heads_is_no_single_classifier():
+    class Averaged(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.heads = nn.ModuleList([nn.Linear(D, K), nn.Linear(D, K)])
+
+        def forward(self, x):
+            return torch.stack([head(x) for head in self.heads]).mean(0)
+
+    told = r"^the classifier is 2 layers, of which the model takes a mean$"
+    with pytest.raises(ValueError, match=told):
+        find_classifier(Averaged(), torch.randn(3, D))
+
+
+@pytest.mark.parametrize(("layers", "dots"), [(12, False), (13, True)])
+def test_of_many_candidates_the_last_twelve_are_named(layers, dots):
+    class Many(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layers = nn.ModuleList([nn.Linear(D, D) for _ in range(layers)])
+
+        def forward(self, x):
+            for layer in self.layers:
+                x = layer(x)
+            return x.exp()
+
+    with pytest.raises(ValueError, match="cannot tell which") as raised:
+        find_classifier(Many(), torch.randn(3, D))
+    listed = str(raised.value).partition("one of ")[2].split(", ")
+    names = [f"'layers.{index}'" for index in range(layers)][-12:]
+    assert listed == ["…"] * dots + names
+
+
+def test_what_is_adopted_is_a_copy_that_does_not_train():
+    layer = nn.Linear(D, K)
+    metric = CollapseMetric(K)
+    metric.adopt(layer.weight, layer.bias)
+    (taken,) = metric._classifier
+    assert (taken.in_features, taken.out_features) == (D, K)
+    assert not any(parameter.requires_grad for parameter in taken.parameters())
+    before = _filled(metric).compute()
+    with torch.no_grad():
+        layer.weight.mul_(-1)
+        layer.bias.add_(torch.arange(K))
+    metric.adopt(layer.weight, layer.bias)  # there is one already
+    assert repr(metric.compute()) == repr(before)
+    without = CollapseMetric(K)
+    without.adopt(layer.weight)
+    assert without._classifier[0].bias is None
+    with pytest.raises(ValueError, match="bias"):
+        CollapseMetric(K).adopt(layer.weight, torch.zeros(K + 1))
 
 
 class _Closing:
