@@ -228,12 +228,14 @@
   }
 
   function watchCut() {
+    const article = document.querySelector(".bd-article");
+    if (!article) return; // the page of the search has none
     let width; // of the article: the side bars come and go after the window has its size
     new ResizeObserver(([{ contentRect }]) => {
       if (contentRect.width === width) return;
       width = contentRect.width;
       markCut();
-    }).observe(document.querySelector(".bd-article"));
+    }).observe(article);
     addEventListener("toggle", markCut, true); // what unfolds has a width only then
     window.MathJax?.startup?.promise?.then(markCut);
   }
