@@ -2,8 +2,9 @@
 # make test     test the package, the notebooks and the site
 # make lab      JupyterLab on your own copy of the course (my-course/)
 # make outputs  write fresh outputs into notebooks/ (for those who change them)
-# make bench    speed as ratios, also in _build/benchmarks.json (some minutes; let the machine be idle);
-#               without the checks of shapes that the tests switch on
+# make bench    speed as ratios, also in _build/benchmarks.json, and what chapters and measuring cost,
+#               into README and site (half an hour; let the machine be idle); without the checks
+#               of shapes that the tests switch on
 # make mutants  which changes to the code no test notices (installs mutmut; an hour or less)
 # make clean    remove what was built; the environment and my-course/ stay
 #
@@ -43,6 +44,8 @@ outputs: $(READY)
 
 bench: $(READY)
 	@$(BIN)/python -m pytest -o addopts=--import-mode=importlib -m bench -s --benchmark-json=_build/benchmarks.json tests/bench
+	@$(BIN)/python tests/bench/cost.py
+	-@$(BIN)/python -m ncourse.course.cli sync
 
 mutants: $(READY)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt mutmut==3.8.1
