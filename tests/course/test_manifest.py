@@ -293,7 +293,9 @@ def test_the_course_agrees_with_its_manifest() -> None:
     assert len(pictures) == 4
     for path, content in pictures.items():
         assert path.read_bytes() == content, "run `ncourse sync`"
-    for name in ("picture", "map"):
+    recorded = json.loads((book.folder / "recorded" / "chapters.json").read_text(encoding="utf-8"))
+    assert max(recorded["seconds"].values()) <= 90, "README and the page on cost say 90 seconds"
+    for name in ("picture", "map", "costs"):
         assert f"<!-- {name} -->" in readme
     assert "<!-- paths -->" in (book.folder / "00-start-here.ipynb").read_text(encoding="utf-8")
     marks_addresses_alt_texts = r"<[^>]*>|\]\([^)]*\)|!\[[^\]]*\]"
