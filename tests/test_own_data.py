@@ -2,6 +2,7 @@
 
 import math
 
+import ml_dtypes
 import numpy as np
 import pytest
 import torch
@@ -146,6 +147,40 @@ def test_features_and_weight_in_every_layout(layout):
     metric = CollapseMetric(K)
     metric.update(make(features), labels)
     assert metric.compute().nc1 == pytest.approx(expected["nc1"], rel=1e-5)
+
+
+ADDED = sorted(
+    name
+    for name, kind in vars(ml_dtypes).items()
+    if isinstance(kind, type) and np.dtype(kind).isbuiltin == 2
+)
+
+
+@pytest.mark.parametrize("name", ADDED)
+def test_dtypes_that_a_library_adds_to_numpy(name):
+    """NumPy files one of them, float8_e5m2, under its own floats, and the others under none."""
+    dtype = getattr(ml_dtypes, name)
+    numbers = np.arange(N * D).reshape(N, D) % 2 + 1  # e8m0 has no 0
+    labels = torch.arange(N) % K
+    if "complex" in name:
+        with pytest.raises(TypeError, match=f"features is an array of {name}; expected numbers"):
+            measure(numbers.astype(dtype), labels)
+        return
+    given = numbers.astype(dtype)
+    read = as_numbers(given, "features")
+    assert read.dtype == (torch.float32 if "float" in name else torch.int64)
+    assert read.tolist() == given.astype(np.float64).tolist()
+    if "float" in name:
+        with pytest.raises(TypeError, match="labels is float32; expected integer class indices"):
+            as_labels(given[:, 0])
+    else:
+        assert as_labels(given[:, 0]).indices.tolist() == given[:, 0].astype(int).tolist()
+
+
+def test_what_lies_on_a_graph_in_a_list_is_read_as_it_is():
+    features, labels, weight = _data()
+    rows = [row.requires_grad_() for row in features.clone()]
+    assert measure(rows, labels, weight) == measure(features, labels, weight)
 
 
 @pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")

@@ -6,6 +6,7 @@ passes its arguments through here first, so that what follows meets four floatin
 int64 labels and the strided layout alone.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -124,8 +125,11 @@ def _from_numpy(values: ArrayLike, name: str) -> Tensor:
     """A tensor of the same numbers; those that torch lacks (big-endian, 80 bits) are converted."""
     array = _as_array(values, name)
     kind = array.dtype.kind
-    if kind == "V" and "float" in array.dtype.name:  # bfloat16 and float8 of ml_dtypes
-        array = array.astype(np.float32)
+    # Dtypes that a library adds to NumPy, those of JAX: bfloat16, float8, int4. NumPy files them
+    # under any kind; only the name tells.
+    added = re.match("b?float|u?int", array.dtype.name) if array.dtype.isbuiltin == 2 else None
+    if added:
+        array = array.astype(np.float32 if added[0].endswith("float") else np.int64)
     elif kind not in "fiucb":
         raise TypeError(f"{name} is {_described(values, array)}; expected numbers")
     elif kind == "f" and array.dtype.itemsize > 8:
