@@ -226,6 +226,50 @@ def test_kept_features_take_nc4_from_the_models_own_logits():
     assert measure(features, labels, classifier.weight, classifier.bias).nc4 > 0
 
 
+@pytest.mark.parametrize("present", [5, 3])
+def test_kept_features_of_chosen_classes_take_the_largest_logit_among_them(present):
+    """In an order that is not theirs; the model may prefer a class that is not measured."""
+    features, labels, classifier = _cloud()
+    features, labels = features[labels < present], labels[labels < present]
+    logits = classifier(features).detach()
+    logits[:, 4] += 100
+    metric = CollapseMetric(5, classifier=classifier, keep_features=True, classes=[2, 0])
+    for batch in torch.arange(len(labels)).split(40):
+        metric.update(features[batch], labels[batch], logits[batch])
+    whole = measure(
+        *(features, labels, classifier.weight, classifier.bias),
+        logits=logits,
+        classes=[2, 0],
+        num_classes=5,
+    )
+    assert 0 < whole.nc4 < 1
+    assert metric.compute() == whole
+
+
+def test_an_adopted_classifier_is_the_classifier():
+    features, labels, classifier = _cloud()
+    adopted = CollapseMetric(5, keep_features=True)
+    adopted.update(features, labels)
+    adopted.adopt(classifier.weight, classifier.bias)
+    assert adopted.compute() == measure(features, labels, classifier.weight, classifier.bias)
+
+
+@pytest.mark.parametrize(("least", "waiting"), [(None, 0), (2, 0), (3, 2), (6, 5)])
+def test_a_stream_keeps_of_each_class_one_sample_less_than_it_needs(monkeypatch, least, waiting):
+    """And the scatter is the same in blocks of a few columns."""
+    monkeypatch.setattr(stream, "WAITING", 0)
+    monkeypatch.setattr(stream, "BLOCK", 5)
+    features, labels, classifier = _cloud()
+    last = (labels == 4).nonzero()[:, 0]
+    rows = torch.cat([last[:2], (labels != 4).nonzero()[:, 0]])[:450]  # no rest that waits
+    features, labels = features[rows], labels[rows]
+    metric = _stream(features, labels, 30, classifier=classifier, min_samples=least)
+    kept = torch.cat(metric.waiting_labels).bincount(minlength=5) if waiting else torch.zeros(5)
+    assert kept.tolist() == [waiting] * 4 + [min(waiting, 2)]
+    whole = measure(features, labels, classifier.weight, classifier.bias, min_samples=least)
+    _assert_same(metric.compute(), whole, rel=1e-6)
+
+
 def metric_means(features: Tensor, labels: Tensor) -> Tensor:
     return _stream(features, labels, 64).class_means()
 
