@@ -405,7 +405,10 @@ def test_a_report_reads_well():
     assert "convention papyan" in text
     assert "4 samples, 2 classes, simplex fits" in text
     assert "nc1                         0.125" in text
-    assert text.count("–") == 8
+    assert sum(line.endswith(" –") for line in text.split("\n")) == 8
+    twice = measure(FEATURES.repeat(2, 1), LABELS.repeat(2))
+    assert str(twice).endswith(f"\n{'smallest_class':<27} {twice.smallest_class}")
+    assert twice.smallest_class > 1
     html = report._repr_html_()
     assert html.startswith("<table>")
     assert "<th scope='row'>nc1</th><td>0.125</td>" in html
@@ -712,6 +715,23 @@ def test_layers_take_the_convention_and_need_samples():
     assert (wu.convention, wu.nc1) == ("wu", pytest.approx(2 / 5))
     with pytest.raises(ValueError, match=r"layer 'y' is \(4,\); expected \(samples, \.\.\.\)"):
         measure_layers(layers | {"y": FEATURES[:, 0]}, LABELS, num_classes=2)
+    with pytest.raises(ValueError, match=r"no sample of class 2 \(of 3\)"):
+        measure_layers(layers, LABELS, num_classes=3)
+
+
+def test_an_argument_without_real_numbers_is_named():
+    imaginary = torch.eye(2, dtype=torch.complex64)
+    labels, means = torch.arange(2), torch.eye(2)
+    for name, call in {
+        "features": lambda: nearest_class_mean(imaginary, means),
+        "class_means": lambda: nearest_class_mean(means, imaginary),
+        "features ": lambda: variability_collapse_index(imaginary, labels),
+        "class_means ": lambda: principal_angles(imaginary, means),
+        "weight": lambda: principal_angles(means, imaginary),
+        "layer 'x'": lambda: measure_layers({"x": imaginary}, labels),
+    }.items():
+        with pytest.raises(TypeError, match=f"^{name.strip()} is complex64; expected real"):
+            call()
 
 
 def test_nearest_class_mean_far_from_the_origin_and_in_half_precision():
