@@ -236,7 +236,9 @@
       width = contentRect.width;
       markCut();
     }).observe(article);
-    addEventListener("toggle", markCut, true); // what unfolds has a width only then
+    let asked;
+    const unfolded = () => { cancelAnimationFrame(asked); asked = requestAnimationFrame(markCut); };
+    addEventListener("toggle", unfolded, true); // what unfolds has a width only then
     window.MathJax?.startup?.promise?.then(markCut);
   }
 
