@@ -1,5 +1,6 @@
 """Data as it comes: every dtype and layout, NumPy, lists, names, and classes that are missing."""
 
+import importlib
 import math
 
 import ml_dtypes
@@ -380,3 +381,48 @@ def test_nc4_is_about_the_models_own_logits_where_they_are_given():
         measure(features, labels, weight, logits=own[:, :2])
     with pytest.raises(ValueError, match="logits contains NaN"):
         measure(features, labels, logits=own * math.nan)
+
+
+@pytest.mark.parametrize("size", [7, 4096])
+def test_nc4_counts_over_all_chunks_whatever_decides(monkeypatch, size):
+    """By hand, for W h, for W h + b, and for logits with and without a classifier beside them."""
+    chunks = importlib.import_module("ncourse.metrics.measure")
+    monkeypatch.setattr(chunks, "_chunk_size", lambda *_: size)
+    features, labels, weight = _data()
+    bias, own = torch.tensor([3.0, -2, 0]), (features @ weight.T).flip(1)
+    means = torch.stack([features[labels == c].mean(0) for c in range(K)])
+    nearest = torch.cdist(features, means).argmin(1)
+
+    def apart(scores: Tensor) -> float:
+        return (scores.argmax(1) != nearest).double().mean().item()
+
+    plain, biased, owned = (
+        apart(features @ weight.T),
+        apart(features @ weight.T + bias),
+        apart(own),
+    )
+    assert 0 < plain < biased < owned < 1
+    for given, nc4, without_bias in [
+        ({"weight": weight}, plain, plain),
+        ({"weight": weight, "bias": bias}, biased, plain),
+        ({"weight": weight, "bias": bias, "logits": own}, owned, plain),
+        ({"logits": own}, owned, math.nan),
+    ]:
+        report = measure(features, labels, **given)
+        found = (report.nc4, report.nc4_without_bias)
+        assert found == pytest.approx((nc4, without_bias), nan_ok=True)
+
+
+def test_named_classes_are_as_many_as_whatever_else_says_so():
+    features, labels, weight = _data()
+    names = np.array(["a", "b", "c"])[labels]
+    logits = features @ weight.T
+    assert measure(features, names, logits=logits).classes == ("a", "b", "c")
+    for given, message in [
+        ({"num_classes": 4}, "labels has 3 names and num_classes says 4 classes"),
+        ({"logits": logits[:, :2]}, "labels has 3 names and logits says 2 classes"),
+        ({"logits": logits[:, 0]}, r"logits is \(60,\); expected \(samples, classes\)"),
+        ({"weight": weight[:, 0]}, r"weight is \(3,\); expected \(classes, features\)"),
+    ]:
+        with pytest.raises(ValueError, match=f"^{message}"):
+            measure(features, names, **given)
