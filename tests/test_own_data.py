@@ -426,3 +426,30 @@ def test_named_classes_are_as_many_as_whatever_else_says_so():
     ]:
         with pytest.raises(ValueError, match=f"^{message}"):
             measure(features, names, **given)
+
+
+def test_of_chosen_classes_the_largest_logit_among_them_decides():
+    features, labels, weight = _data()
+    logits = (features @ weight.T).flip(1) + torch.tensor([0.0, 50, 0])
+    rows = labels != 1
+    means = torch.stack([features[labels == c].mean(0) for c in (0, 2)])
+    nearest = torch.cdist(features[rows], means).argmin(1)
+    apart = (logits[rows][:, [0, 2]].argmax(1) != nearest).double().mean().item()
+    assert 0 < apart < 1
+    for beside in ({}, {"weight": weight}):
+        report = measure(features, labels, logits=logits, classes=[0, 2], **beside)
+        assert report.nc4 == pytest.approx(apart)
+        assert report.nc1 == pytest.approx(measure(features[rows], labels[rows] // 2).nc1)
+    assert math.isnan(measure(features, labels, classes=[0, 2]).nc4)
+
+
+def test_logits_say_how_many_classes_there_are():
+    features, labels, _ = _data()
+    with pytest.raises(ValueError, match=r"no sample of class 3 \(of 4\)"):
+        measure(features, labels, logits=torch.randn(N, 4))
+    with pytest.raises(ValueError, match=r"logits is \(60,\); expected \(60, 3\)"):
+        measure(features, labels, logits=torch.randn(N))
+    with pytest.raises(TypeError, match="^logits is complex64; expected real numbers"):
+        measure(features, labels, logits=torch.randn(N, K, dtype=torch.complex64))
+    with pytest.raises(ValueError, match="0 samples for 2 classes; expected at least one a class"):
+        measure(features[:0], labels[:0])
