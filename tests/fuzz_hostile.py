@@ -502,13 +502,27 @@ def fuzz_capture(source: Any) -> None:
     layer = source.draw(
         st.sampled_from([None, None, "last", "norm", "nowhere", "", model.last, nn.Linear(1, 1)])
     )
-    seen = survives(lambda: metrics.capture(model, batches, classifier=layer), may_be_nan=True)
+    said: list[str] = []
+
+    def captured() -> metrics.Captured:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            found = metrics.capture(model, batches, classifier=layer)
+        said.extend(str(one.message) for one in caught)
+        return found
+
+    seen = survives(captured, may_be_nan=True)
     assert modes == [module.training for module in model.modules()], "a mode was not put back"
     assert not any(module._forward_hooks for module in model.modules()), "a hook was left"
     assert torch.equal(statistics, model.norm.running_mean)
     if seen is not None:
         assert len(seen.features) == len(seen.labels) == len(seen.logits), "not one a sample"
         assert seen.logits.shape[1] == len(seen.weight)
+        assert ["is not W h + b" in one for one in said] == [True] * (not seen.is_linear), said
+        if model.kind in ("plain", "tuple", "tokens"):
+            assert seen.is_linear
+        if model.kind == "in place":
+            assert seen.is_linear == (len(seen.labels) == 0)
 
 
 @given(st.data())

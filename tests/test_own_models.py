@@ -253,6 +253,17 @@ def test_a_head_that_is_not_linear_is_noticed_and_nc4_is_the_models(head):
     assert captured.measure(classes=[0, 1, 3]).nc4 >= 0
 
 
+@pytest.mark.parametrize("first", ["empty", "ignored"])
+def test_a_head_is_looked_at_on_the_first_batch_that_has_samples(first):
+    """A loader may begin with none, and the head be linear where there is nothing."""
+    size = 0 if first == "empty" else 3
+    batches = [(torch.zeros(size, D), torch.full((size,), -100)), *_batches()]
+    with pytest.warns(UserWarning, match=r"is not W h \+ b"):
+        captured = capture(_net(_Rounded(8, K)), batches, ignore_index=-100)
+    assert not captured.is_linear
+    assert capture(_net(), batches, ignore_index=-100).is_linear
+
+
 def capture_quietly(model, **options):
     with pytest.warns(UserWarning, match="not W h"):
         return capture(model, _batches(), **options)

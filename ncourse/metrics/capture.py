@@ -196,7 +196,7 @@ def capture(
                     into.to(device)
                     into.adopt(*head.weight_and_bias())
             features, logits, decided = head.seen(calls, result, labels, names)
-            if not collected and into is None:
+            if into is None and not any(len(part[0]) for part in collected):
                 head.is_linear = _is_linear(features, *head.weight_and_bias(), logits)
             if logits is not decided and into is None:
                 head.is_linear = head.is_linear and _decides(logits, decided)
