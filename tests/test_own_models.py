@@ -264,6 +264,36 @@ def test_a_head_is_looked_at_on_the_first_batch_that_has_samples(first):
     assert capture(_net(), batches, ignore_index=-100).is_linear
 
 
+class _Copies(nn.Module):
+    """Gives copies of scores, beside a layer of the same shape."""
+
+    def __init__(self, made_of):
+        super().__init__()
+        self.body, self.other, self.head = nn.Linear(D, 8), nn.Linear(8, K), nn.Linear(8, K)
+        self.made_of = made_of
+
+    def forward(self, x):
+        h = self.body(x)
+        return self.made_of(self.head(h), self.other(h))
+
+
+@pytest.mark.parametrize(
+    "made_of", [lambda a, b: a.clone(), lambda a, b: a[:], lambda a, b: (a + b) / 2]
+)
+def test_a_classifier_is_found_behind_batches_without_samples(made_of):
+    model, nothing = _Copies(made_of), (torch.zeros(0, D), torch.zeros(0, dtype=torch.long))
+    whole = capture(model, _batches())
+    found = capture(model, [nothing, nothing, *_batches(), nothing])
+    assert torch.equal(found.weight, whole.weight)
+    assert torch.equal(found.features, whole.features)
+    metric = capture(model, [nothing, *_batches()], into=CollapseMetric(K))
+    assert metric.compute().num_samples == len(whole.labels)
+    with pytest.raises(ValueError, match="the loader has no batches with samples"):
+        capture(model, [nothing])
+    with pytest.raises(ValueError, match="label"):
+        capture(model, [(torch.zeros(3, D), nothing[1])])
+
+
 def capture_quietly(model, **options):
     with pytest.warns(UserWarning, match="not W h"):
         return capture(model, _batches(), **options)

@@ -144,8 +144,8 @@ def capture(
     Raises:
         ValueError: no linear layer, more than one candidate (they are listed), a classifier that is
             not part of the model, does not run, runs twice a batch, or sees inputs that are not
-            `(samples, features)`; not one label a sample; an empty loader; a scripted or sharded
-            model. What the model itself raises is passed on.
+            `(samples, features)`; not one label a sample; a loader without samples; a scripted or
+            sharded model. What the model itself raises is passed on.
 
     >>> model = nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 4), nn.Softmax(1))
     >>> batches = [(torch.randn(5, 3), torch.arange(5) % 4), (torch.randn(2, 3), torch.arange(2))]
@@ -187,6 +187,8 @@ def capture(
             with _eager():
                 result = _run(model, _moved(inputs, device), takes)
             if head is None:
+                if calls and not labels.numel() and not any(c.output.numel() for c in calls):
+                    continue  # without a sample all outputs are alike, and any head is linear
                 if classifier is None:
                     watched = _choose_classifiers(calls, result, names)
                 for module in [m for m in hooks if m not in watched]:
@@ -196,7 +198,7 @@ def capture(
                     into.to(device)
                     into.adopt(*head.weight_and_bias())
             features, logits, decided = head.seen(calls, result, labels, names)
-            if into is None and not any(len(part[0]) for part in collected):
+            if not collected and into is None:
                 head.is_linear = _is_linear(features, *head.weight_and_bias(), logits)
             if logits is not decided and into is None:
                 head.is_linear = head.is_linear and _decides(logits, decided)
@@ -223,7 +225,7 @@ def capture(
         for module, training in modes.items():
             module.training = training
     if head is None:
-        raise ValueError("the loader has no batches")
+        raise ValueError("the loader has no batches with samples")
     if into is not None:
         return into
     weight, bias = head.weight_and_bias()
