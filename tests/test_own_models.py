@@ -250,7 +250,22 @@ def test_a_head_that_is_not_linear_is_noticed_and_nc4_is_the_models(head):
     assert without.logits is None
     assert without.measure().nc4 == report.nc4
     assert math.isnan(without.measure(classes=[0, 1, 3]).nc4)
-    assert captured.measure(classes=[0, 1, 3]).nc4 >= 0
+    chosen = captured.measure(classes=[0, 1, 3]).nc4
+    assert chosen == measure(*given, logits=own, classes=[0, 1, 3]).nc4
+    streamed = capture(model, _batches(), into=CollapseMetric(K, keep_features=True)).compute()
+    assert streamed.nc4 == report.nc4
+    assert isinstance(head, _Rounded) or report.nc4 != measure(*given).nc4
+
+
+def test_chosen_classes_of_a_linear_head_are_measured_with_its_bias():
+    model = _net()
+    with torch.no_grad():
+        model[-1].bias.copy_(torch.tensor([3.0, 0, -3, 1]))
+    captured = capture(model, _batches(), keep_logits=False)
+    given = (captured.features, captured.labels, captured.weight)
+    report = captured.measure(classes=[0, 1, 3])
+    assert report == measure(*given, captured.bias, classes=[0, 1, 3])
+    assert report.nc4 != measure(*given, classes=[0, 1, 3]).nc4
 
 
 @pytest.mark.parametrize("first", ["empty", "ignored"])
