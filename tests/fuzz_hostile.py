@@ -504,7 +504,7 @@ def fuzz_capture(source: Any) -> None:
     )
     said: list[str] = []
 
-    def captured() -> metrics.Captured:
+    def captured() -> Any:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             found = metrics.capture(model, batches, classifier=layer)
