@@ -453,3 +453,15 @@ def test_logits_say_how_many_classes_there_are():
         measure(features, labels, logits=torch.randn(N, K, dtype=torch.complex64))
     with pytest.raises(ValueError, match="0 samples for 2 classes; expected at least one a class"):
         measure(features[:0], labels[:0])
+
+
+def test_all_classes_may_be_chosen_and_a_classifier_may_be_a_convolution():
+    features, labels, weight = _data()
+    bias = torch.tensor([3.0, -2, 0])
+    whole = measure(features, labels, weight, bias)
+    assert whole.nc4 != whole.nc4_without_bias
+    assert measure(features, labels, weight, bias, classes=[0, 1, 2]) == whole
+    assert measure(features, labels, weight[:, :, None, None], bias[:, None]) == whole
+    for wrong in (weight[:, :, None].repeat(1, 1, 2), weight[0]):
+        with pytest.raises(ValueError, match="^weight is .*; expected"):
+            measure(features, labels, wrong, bias)
