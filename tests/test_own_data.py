@@ -463,5 +463,5 @@ def test_all_classes_may_be_chosen_and_a_classifier_may_be_a_convolution():
     assert measure(features, labels, weight, bias, classes=[0, 1, 2]) == whole
     assert measure(features, labels, weight[:, :, None, None], bias[:, None]) == whole
     for wrong in (weight[:, :, None].repeat(1, 1, 2), weight[0]):
-        with pytest.raises(ValueError, match="^weight is .*; expected"):
+        with pytest.raises(ValueError, match=r"^weight is .*; expected"):
             measure(features, labels, wrong, bias)
