@@ -722,15 +722,15 @@ def test_layers_take_the_convention_and_need_samples():
 def test_an_argument_without_real_numbers_is_named():
     imaginary = torch.eye(2, dtype=torch.complex64)
     labels, means = torch.arange(2), torch.eye(2)
-    for name, call in {
-        "features": lambda: nearest_class_mean(imaginary, means),
-        "class_means": lambda: nearest_class_mean(means, imaginary),
-        "features ": lambda: variability_collapse_index(imaginary, labels),
-        "class_means ": lambda: principal_angles(imaginary, means),
-        "weight": lambda: principal_angles(means, imaginary),
-        "layer 'x'": lambda: measure_layers({"x": imaginary}, labels),
-    }.items():
-        with pytest.raises(TypeError, match=f"^{name.strip()} is complex64; expected real"):
+    for name, call in [
+        ("features", lambda: nearest_class_mean(imaginary, means)),
+        ("class_means", lambda: nearest_class_mean(means, imaginary)),
+        ("features", lambda: variability_collapse_index(imaginary, labels)),
+        ("class_means", lambda: principal_angles(imaginary, means)),
+        ("weight", lambda: principal_angles(means, imaginary)),
+        ("layer 'x'", lambda: measure_layers({"x": imaginary}, labels)),
+    ]:
+        with pytest.raises(TypeError, match=f"^{name} is complex64; expected real"):
             call()
 
 

@@ -172,7 +172,7 @@ def test_dtypes_that_a_library_adds_to_numpy(name):
     assert read.dtype == (torch.float32 if "float" in name else torch.int64)
     assert read.tolist() == given.astype(np.float64).tolist()
     if "float" in name:
-        with pytest.raises(TypeError, match="labels is float32; expected integer class indices"):
+        with pytest.raises(TypeError, match=f"labels is {name}; expected integer class indices"):
             as_labels(given[:, 0])
     else:
         assert as_labels(given[:, 0]).indices.tolist() == given[:, 0].astype(int).tolist()

@@ -58,8 +58,11 @@ def as_labels(values: ArrayLike) -> Labels:
         TypeError: for floating point, bool, or a mixture.
         ValueError: for rows of unequal length, masked values, or a number that int64 has not.
     """
-    if not isinstance(values, Tensor):
+    if isinstance(values, Tensor):
+        given = _dtype(values)
+    else:
         array = _as_array(values, "labels")
+        given = array.dtype.name
         if array.dtype.kind == "S":
             array = np.char.decode(array, "utf-8")
         if array.dtype.kind in "UT" or (
@@ -76,9 +79,7 @@ def as_labels(values: ArrayLike) -> Labels:
         or labels.is_quantized
         or labels.dtype == torch.bool
     ):
-        raise TypeError(
-            f"labels is {_dtype(labels)}; expected integer class indices — labels.long()?"
-        )
+        raise TypeError(f"labels is {given}; expected integer class indices — labels.long()?")
     indices = _converted(labels, torch.long, "labels")
     if labels.dtype == torch.uint64 and bool((indices < 0).any()):
         raise ValueError(
