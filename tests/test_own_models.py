@@ -3,6 +3,7 @@
 import contextlib
 import math
 import sys
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -98,6 +99,41 @@ def test_batches_of_every_kind(kind):
     model = _Named()
     captured = capture(model, [BATCHES[kind](x, y) for x, y in _batches()])
     _assert_is_head(captured, model, model.net[2])
+
+
+class _Pair(NamedTuple):
+    pixels: Tensor
+    mask: Tensor
+
+
+class _TakesAPair(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.net = _net()
+
+    def forward(self, pair):
+        assert isinstance(pair, _Pair)
+        return self.net(pair.pixels * pair.mask)
+
+
+class _Recurrent(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body, self.head = nn.GRU(D, 8, batch_first=True), nn.Linear(8, K)
+
+    def forward(self, packed):
+        _, last = self.body(packed)
+        return self.head(last[0])
+
+
+def test_inputs_that_are_one_thing_with_fields_are_passed_as_one():
+    batches = [(_Pair(x, x * 0 + 1), y) for x, y in _batches()]
+    _assert_is_head(capture(model := _TakesAPair(), batches), model, model.net[2])
+    batches = [
+        (nn.utils.rnn.pack_sequence([row[None].repeat(2, 1) for row in x]), y)
+        for x, y in _batches()
+    ]
+    _assert_is_head(capture(model := _Recurrent(), batches), model, model.head)
 
 
 def test_batches_without_labels_are_refused_in_a_sentence():
@@ -207,6 +243,27 @@ def test_two_heads_whose_mean_decides_are_one_classifier():
     torch.testing.assert_close(captured.logits, model(x))
     assert captured.measure().nc4 == measure(*list(vars(captured).values())[:2],
                                              captured.weight, captured.bias).nc4  # fmt: skip
+
+
+@pytest.mark.parametrize("one_classifier", [True, False])
+@pytest.mark.parametrize("heads", ["as they are", "zero"])
+def test_how_close_the_mean_of_two_heads_has_to_be(heads, one_classifier):
+    class Nearly(_Distilled):
+        def forward(self, x):
+            factor, term = (1 + 9e-5, 9e-7) if one_classifier else (1 + 2e-4, 2e-6)
+            mean = super().forward(x)
+            return mean + term if heads == "zero" else mean * factor
+
+    model = Nearly().double()
+    batches = [(x.double(), y) for x, y in _batches()]
+    if heads == "zero":
+        for parameter in model.parameters():
+            nn.init.zeros_(parameter)
+    if one_classifier:
+        assert capture(model, batches).weight.shape == (K, 2 * D)
+    else:
+        with pytest.raises(ValueError, match=r"cannot tell .*, one of 'left', 'right'$"):
+            capture(model, batches)
 
 
 def test_only_layers_of_the_outputs_shape_are_offered():
@@ -379,6 +436,182 @@ def test_tokens_and_pixels_with_a_label_each_are_samples():
     assert dense.features.shape == captured.features.shape
     assert dense.is_linear
     assert torch.equal(dense.labels, captured.labels)
+
+
+class _Scores(nn.Module):
+    """A layer at each place, and what the model makes of its output."""
+
+    def __init__(self, layer, made_of):
+        super().__init__()
+        self.layer, self.made_of = layer, made_of
+
+    def forward(self, x):
+        return self.made_of(self.layer(x))
+
+
+def _rows(scores: Tensor, classes_at: int) -> Tensor:
+    """Scores with the classes along one axis as `(samples, classes)`."""
+    return scores.movedim(classes_at, -1).flatten(0, -2)
+
+
+def _places(shape, labelled, kept=()):
+    """Batches of inputs of a shape, with a label each, or one at each of the last axes."""
+    generator = torch.Generator().manual_seed(0)
+    where = shape[1:] if kept == "pixels" else shape[:-1] if kept == "tokens" else ()
+    return [
+        (
+            torch.randn(n, *shape, generator=generator),
+            torch.randint(0, labelled, (n, *where), generator=generator),
+        )
+        for n in (8, 5)
+    ]
+
+
+# A layer, its inputs, which of them have labels, where its classes are, what the model makes of it.
+PLACES = {
+    "tokens": (lambda: nn.Linear(D, K), (7, D), "tokens", -1),
+    "tokens of tokens": (lambda: nn.Linear(D, K), (2, 3, D), "tokens", -1),
+    "one token": (lambda: nn.Linear(D, K), (1, D), "tokens", -1),
+    "pixels": (lambda: nn.Conv2d(D, K, 1), (D, 3, 2), "pixels", 1),
+    "a line": (lambda: nn.Conv1d(D, K, 1), (D, 5), "pixels", 1),
+    "voxels": (lambda: nn.Conv3d(D, K, 1), (D, 2, 3, 2), "pixels", 1),
+}
+
+
+@pytest.mark.parametrize("named", [False, True])
+@pytest.mark.parametrize("place", PLACES)
+def test_a_models_own_scores_decide_at_each_place_unless_the_layer_was_named(place, named):
+    make, shape, labelled, axis = PLACES[place]
+    layer = make()
+    batches = _places(shape, K, labelled)
+    model = _Scores(layer, lambda z: -z)
+    with pytest.warns(UserWarning, match="not W h") if not named else contextlib.nullcontext():
+        captured = capture(model, batches, classifier="layer" if named else None)
+    z = torch.cat([_rows(layer(x), axis) for x, _ in batches])
+    h = torch.cat([_rows(x, axis) for x, _ in batches])
+    assert torch.equal(captured.features, h)
+    torch.testing.assert_close(captured.logits, z)
+    assert torch.equal(captured.predictions, (z if named else -z).argmax(1))
+    assert captured.is_linear == named
+    assert torch.equal(captured.labels, torch.cat([y.flatten() for _, y in batches]))
+
+
+@pytest.mark.parametrize("named", [False, True])
+@pytest.mark.parametrize("dims", [1, 2, 3])
+def test_scores_after_a_pooling_decide_also_where_the_layer_was_named(dims, named):
+    layer = (nn.Conv1d, nn.Conv2d, nn.Conv3d)[dims - 1](D, K, 1)
+    axes = tuple(range(2, dims + 2))
+    batches = _places((D, 3, 2, 2)[: dims + 1], K)
+    model = _Scores(layer, lambda z: -z.abs().mean(axes))
+    with pytest.warns(UserWarning, match="'layer' is not W h"):
+        captured = capture(model, batches, classifier="layer" if named else None)
+    x = torch.cat([x for x, _ in batches])
+    torch.testing.assert_close(captured.features, x.mean(axes))
+    torch.testing.assert_close(captured.logits, model(x))
+    assert torch.equal(captured.predictions, model(x).argmax(1))
+    assert not torch.equal(captured.predictions, layer(x).mean(axes).argmax(1))
+
+
+OTHER_SCORES = {
+    "fewer classes": lambda z: -z[:, 1:],
+    "more samples": lambda z: -z.repeat(2, *[1] * (z.ndim - 1)),
+    "no axis of classes": lambda z: z.argmax(1).flatten(),
+    "nothing": lambda z: None,
+}
+
+
+@pytest.mark.parametrize("scores", OTHER_SCORES)
+@pytest.mark.parametrize("place", ["samples", "pixels", "pooled", "flat"])
+def test_scores_of_another_shape_leave_the_decision_to_the_layer(place, scores):
+    layer = nn.Linear(D, K) if place == "samples" else nn.Conv2d(D, K, 1)
+    batches = _places(
+        (D,) if place == "samples" else (D, 3, 2), K, "pixels" if place == "pixels" else ()
+    )
+    made_of = OTHER_SCORES[scores]
+    if place == "flat":
+        made_of = lambda z: OTHER_SCORES[scores](z.mean((2, 3)))  # noqa: E731
+    captured = capture(_Scores(layer, made_of), batches, classifier="layer")
+    z = torch.cat([layer(x) for x, _ in batches])
+    z = _rows(z, 1) if place in ("samples", "pixels") else z.mean((2, 3))
+    torch.testing.assert_close(captured.logits, z)
+    assert torch.equal(captured.predictions, captured.logits.argmax(1))
+    assert captured.is_linear
+
+
+def test_scores_for_a_whole_image_do_not_decide_about_its_pixels():
+    batches = _places((D, 3, 2), K, "pixels")
+    captured = capture(_Scores(layer := nn.Conv2d(D, K, 1), lambda z: -z.mean((2, 3))), batches)
+    z = torch.cat([_rows(layer(x), 1) for x, _ in batches])
+    assert torch.equal(captured.predictions, z.argmax(1))
+    assert captured.is_linear
+
+
+@pytest.mark.parametrize("place", ["tokens", "pixels"])
+def test_two_heads_at_each_place_are_one_classifier(place):
+    class Both(nn.Module):
+        def __init__(self):
+            super().__init__()
+            of = nn.Linear if place == "tokens" else lambda d, k: nn.Conv2d(d, k, 1)
+            self.left, self.right = of(D, K), of(D, K)
+
+        def forward(self, x):
+            return (self.left(x) + self.right(x.sin())) / 2
+
+    axis = -1 if place == "tokens" else 1
+    batches = _places((7, D) if place == "tokens" else (D, 3, 2), K, place)
+    captured = capture(model := Both(), batches)
+    x = torch.cat([_rows(x, axis) for x, _ in batches])
+    assert torch.equal(captured.features, torch.cat([x, x.sin()], dim=1))
+    own = torch.cat([_rows(model(x), axis) for x, _ in batches])
+    torch.testing.assert_close(captured.features @ captured.weight.T + captured.bias, own)
+    assert captured.is_linear
+
+
+@pytest.mark.parametrize(
+    ("make", "shape", "labels", "told"),
+    [
+        (
+            lambda: nn.Linear(D, K),
+            (D,),
+            (5, 1),
+            r"has labels \(5, 1\) and features \(5, 6\); expected one",
+        ),
+        (
+            lambda: nn.Linear(D, K),
+            (D,),
+            (4,),
+            r"has labels \(4,\) and features \(5, 6\); expected one",
+        ),
+        (
+            lambda: nn.Linear(D, K),
+            (7, D),
+            (5,),
+            r"'layer' sees \(5, 7, 6\); expected .* labels \(5, 7\) for",
+        ),
+        (
+            lambda: nn.Linear(D, K),
+            (7, D),
+            (5, 6),
+            r"'layer' sees \(5, 7, 6\); .*; labels is \(5, 6\)$",
+        ),
+        (
+            lambda: nn.Conv2d(D, K, 1),
+            (D, 3, 2),
+            (5, 3),
+            r"sees \(5, 3, 2, 6\); .* labels \(5, 3, 2\) for",
+        ),
+        (
+            lambda: nn.Conv2d(D, K, 1),
+            (D, 3, 2),
+            (4,),
+            r"sees \(5, 3, 2, 6\); .*; labels is \(4,\)$",
+        ),
+    ],
+)
+def test_labels_that_fit_no_place_are_refused_with_both_shapes(make, shape, labels, told):
+    batch = (torch.randn(5, *shape), torch.zeros(labels, dtype=torch.long))
+    with pytest.raises(ValueError, match=told):
+        capture(_Scores(make(), lambda z: z), [batch])
 
 
 # Wrappers -----------------------------------------------------------------------------------------

@@ -345,11 +345,19 @@ def _split_batch(batch: Any) -> tuple[Any, Any]:
 
 
 def _moved(inputs: Any, device: torch.device) -> Any:
+    if hasattr(inputs, "to"):
+        return inputs.to(device)
     if isinstance(inputs, Mapping):
         return {name: _moved(value, device) for name, value in inputs.items()}
     if isinstance(inputs, tuple | list):
-        return type(inputs)([_moved(value, device) for value in inputs])
-    return inputs.to(device) if hasattr(inputs, "to") else inputs
+        moved = [_moved(value, device) for value in inputs]
+        return type(inputs)(*moved) if _has_fields(inputs) else type(inputs)(moved)
+    return inputs
+
+
+def _has_fields(inputs: Any) -> bool:
+    """Whether a tuple is one named thing, such as a `PackedSequence`, and not several inputs."""
+    return hasattr(inputs, "_fields")
 
 
 def _argument_names(model: nn.Module) -> set[str] | None:
@@ -366,7 +374,7 @@ def _run(model: nn.Module, inputs: Any, takes: set[str] | None) -> Any:
     if isinstance(inputs, Mapping):
         known = {k: v for k, v in inputs.items() if takes is None or k in takes}
         return model(**known) if known else model(inputs)
-    if isinstance(inputs, tuple | list):
+    if isinstance(inputs, tuple | list) and not _has_fields(inputs):
         return model(*inputs)
     return model(inputs)
 
@@ -402,7 +410,8 @@ class _Head:
         """Features, logits, and the model's own scores, of the batch that just ran."""
         pairs = [_only_call(calls, layer, names) for layer in self.layers]
         if len(pairs) > 1:
-            features = torch.cat([h for h, _ in pairs], dim=1)
+            axis = 1 if is_convolution(self.layers[0]) else -1
+            features = torch.cat([h for h, _ in pairs], dim=axis)
             logits = torch.stack([z for _, z in pairs]).mean(0)
         else:
             features, logits = pairs[0]
