@@ -788,6 +788,39 @@ def test_vci_by_hand_and_its_mistakes():
         variability_collapse_index(features[:, 0], labels)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("dim", [3, 3000])
+def test_vci_passes_over_directions_that_are_rounding(dtype, dim):
+    """A direction that says the label counts from max(N, d) units of rounding of the largest on."""
+    labels = torch.arange(100) % 2
+    generator = torch.Generator().manual_seed(0)
+    features = torch.zeros(100, dim, dtype=torch.float64)
+    features[:, :2] = torch.randn(100, 2, generator=generator, dtype=torch.float64)
+    features[:, 0] -= labels * features[1::2, 0].mean() + (1 - labels) * features[::2, 0].mean()
+    features[:, 1] += labels
+    largest = torch.linalg.svdvals(features - features.mean(0))[0]
+    unit = max(100, dim) * torch.finfo(dtype).eps * largest / 5  # labels have singular value 5
+    sign = labels - 0.5
+    without = variability_collapse_index(features.to(dtype), labels)
+    features[:, 2] = 0.5 * unit * sign
+    assert variability_collapse_index(features.to(dtype), labels) == pytest.approx(
+        without, rel=1e-5
+    )
+    features[:, 2] = 2 * unit * sign
+    assert variability_collapse_index(features.to(dtype), labels) < 1e-2 < without
+
+
+def test_by_class_tells_many_close_classes_far_from_the_origin_apart():
+    """Thirty: by way of inner products their distances would be rounding."""
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(120) % 30
+    means = torch.randn(30, 5, generator=generator, dtype=torch.float64)
+    noise = torch.randn(120, 5, generator=generator, dtype=torch.float64)
+    found = by_class(1e7 + 1e-3 * (means[labels] + 0.1 * noise), labels)
+    near = by_class(means[labels] + 0.1 * noise, labels)
+    torch.testing.assert_close(found.cdnv, near.cdnv, rtol=1e-4, atol=0)
+
+
 def test_principal_angles_by_hand_and_their_mistakes():
     # Centred rows span a line at 0 and one at 60 degrees, whatever is added to all of them.
     line = torch.tensor([[1.0], [-1.0], [3.0]])

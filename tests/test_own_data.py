@@ -115,6 +115,15 @@ def test_a_label_beyond_int64_is_named():
         as_labels(np.array([0, 2**64 - 1], dtype=np.uint64))
 
 
+def test_numbers_come_in_lists_of_tensors_and_others_and_alone():
+    parts = [nn.Parameter(torch.tensor([1.0, 2.0])), [3, 4.5], np.array([5, 6])]
+    assert as_numbers(parts, "features").tolist() == [[1, 2], [3, 4.5], [5, 6]]
+    assert as_labels([torch.tensor(2), 0, np.int64(1)]).indices.tolist() == [2, 0, 1]
+    for alone in (np.array(3.0), np.float32(3), 3.0, torch.tensor(3.0)):
+        assert as_numbers(alone, "features").shape == ()
+        assert as_numbers(alone, "features") == 3
+
+
 LAYOUTS = {
     "transposed": lambda x: x.T.contiguous().T,
     "every second": lambda x: x.repeat_interleave(2, 0)[::2],

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ncourse.metrics import CollapseMetric, capture, measure
-from ncourse.metrics.capture import find_classifier
+from ncourse.metrics.capture import _decides, _is_linear, find_classifier
 
 K, D = 4, 6
 
@@ -387,6 +387,83 @@ def test_a_linear_head_in_any_precision_is_linear(dtype):
     assert captured.is_linear
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert capture(_net(), _batches()).is_linear
+
+
+EPS = torch.finfo(torch.float32).eps
+
+
+@pytest.mark.parametrize("bias", [None, torch.tensor([0.0, -2.0])])
+@pytest.mark.parametrize(("units", "linear"), [(32, True), (32.5, False)])
+def test_a_head_may_be_off_by_32_units_of_its_sizes_rounding(units, linear, bias):
+    """Sizes are powers of two, so that the limit itself is a number; it is each entry's own."""
+    features = torch.tensor([[4.0, 0.0], [0.0, 1024.0]])
+    weight = torch.tensor([[8.0, 0.0], [0.0, 0.5]])
+    logits = torch.tensor([[32.0, 0.0], [0.0, 512.0]]).double()
+    limit = torch.tensor([[32.0, 2.0], [8192.0, 512.0]]).double() * EPS
+    if bias is not None:
+        logits += bias
+        limit += EPS * bias.abs()
+    for sign in (1, -1):
+        assert _is_linear(features, weight, bias, logits + sign * units * limit) is linear
+        for entry in range(4):
+            off = torch.zeros(4).double()
+            off[entry] = sign * units
+            assert _is_linear(features, weight, bias, logits + off.view(2, 2) * limit) is linear
+
+
+@pytest.mark.parametrize(
+    ("row", "alike"),
+    [
+        ([4, 4 - 128 * EPS], True),
+        ([4, 4 - 132 * EPS], False),
+        ([-4, -4 - 128 * EPS], True),
+        ([-4, -4 - 136 * EPS], False),
+        ([1 / 8, 1 / 8 - 4 * EPS], True),
+        ([1 / 8, 1 / 8 - 33 / 8 * EPS], False),
+        ([1, 1], True),
+    ],
+)
+def test_logits_decide_alike_up_to_32_units_of_rounding(row, alike):
+    logits = torch.tensor([[0.0, 1.0], row])
+    assert _decides(logits, torch.tensor([[0.0, 1.0], [0.0, 1.0]])) is alike
+    assert _decides(logits, torch.tensor([[0.0, 1.0], [1.0, 0.0]]))
+    assert not _decides(logits, torch.tensor([[1.0, 0.0], [1.0, 0.0]]))
+
+
+def test_heads_without_bias_or_with_one_bias_are_one_classifier():
+    for biases in ((False, False), (True, False), (False, True)):
+        model = _Distilled()
+        model.left, model.right = (nn.Linear(D, K, bias=bias) for bias in biases)
+        captured = capture(model, _batches())
+        assert (captured.bias is None) == (not any(biases))
+        assert captured.is_linear
+
+
+class _More(nn.Module):
+    """A head, a layer that runs after it, and what is returned of both."""
+
+    def __init__(self, returns):
+        super().__init__()
+        self.head, self.after, self.returns = nn.Linear(D, K), nn.Linear(K, 3), returns
+
+    def forward(self, x):
+        z = self.head(x)
+        return self.returns(z, self.after(z))
+
+
+@pytest.mark.parametrize("name", ["logits", "out", "scores", "prediction_logits"])
+def test_logits_that_are_named_need_not_be_the_last_layers(name):
+    captured = capture(model := _More(lambda z, a: {name: z, "auxiliary": a}), _batches())
+    assert torch.equal(captured.weight, model.head.weight)
+    for returns in (lambda z, a: (z, a), lambda z, a: {"first": z, "second": a}):
+        with pytest.raises(ValueError, match=r"one of 'head', 'after'$"):
+            capture(_More(returns), _batches())
+
+
+def test_a_mean_over_as_many_tokens_as_classes_is_not_taken_for_logits():
+    model = nn.Sequential(nn.Linear(D, K), _Scores(nn.Identity(), lambda z: z.mean(1)))
+    with pytest.raises(ValueError, match="cannot tell which linear layer"):
+        capture(model, _places((K, D), K))
 
 
 @pytest.mark.filterwarnings("ignore:.*deprecated")
