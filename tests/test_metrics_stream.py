@@ -709,3 +709,38 @@ def test_cosines_do_not_depend_on_how_small_the_numbers_are():
         assert metric.compute().nc3_cosine == pytest.approx(expected, rel=1e-12)
         with torch.no_grad():
             classifier.weight /= scale
+
+
+def test_a_batch_of_double_precision_after_one_of_single_loses_nothing():
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(60) % 3
+    centres = 100 + torch.randn(3, 5, generator=generator, dtype=torch.float64)
+    features = centres[labels] + 1e-9 * torch.randn(60, 5, generator=generator).double()
+    metric = CollapseMetric(3)
+    metric.update(centres.float(), torch.arange(3))
+    metric.update(features, labels)
+    whole = torch.cat([centres.float().double(), features])
+    expected = measure(whole, torch.cat([torch.arange(3), labels]), num_classes=3)
+    assert metric.compute().trace_ratio == pytest.approx(expected.trace_ratio, rel=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_cosines_with_the_classifier_are_those_of_measure_in_every_precision(dtype):
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(60) % 3
+    features = torch.randn(60, 5, generator=generator, dtype=torch.float64).to(dtype)
+    layer = nn.Linear(5, 3)
+    metric = CollapseMetric(3, classifier=layer)
+    for part in (slice(0, 25), slice(25, 60)):
+        metric.update(features[part], labels[part])
+    expected = measure(features, labels, layer.weight, layer.bias).nc3_cosine
+    accuracy = 1e-12 if dtype == torch.float64 else 1e-6
+    assert metric.compute().nc3_cosine == pytest.approx(expected, rel=accuracy)
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_the_last_class_is_missed_where_it_has_no_sample(keep):
+    metric = CollapseMetric(4, keep_features=keep)
+    metric.update(torch.randn(9, 5), torch.arange(9) % 3)
+    with pytest.raises(ValueError, match=r"^no sample of class 3 \(of 4\); "):
+        metric.compute()

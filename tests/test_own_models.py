@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import subprocess
 import sys
 from typing import NamedTuple
 
@@ -101,6 +102,35 @@ def test_batches_of_every_kind(kind):
     _assert_is_head(captured, model, model.net[2])
 
 
+class _Graph:
+    """An object that a library makes of a batch."""
+
+    def __init__(self, pixels):
+        self.pixels, self.moved_to = pixels, None
+
+    def to(self, device):
+        self.moved_to = device
+        return self
+
+
+class _TakesAGraph(_Named):
+    def forward(self, graph):
+        assert graph.moved_to == torch.device("cpu")
+        return self.net(graph.pixels)
+
+
+class _TakesADictionary(_Named):
+    def forward(self, batch):
+        return self.net(batch["pixels"])
+
+
+def test_an_object_is_moved_as_it_wants_and_a_dictionary_may_be_one_argument():
+    batches = [(_Graph(x), y) for x, y in _batches()]
+    _assert_is_head(capture(model := _TakesAGraph(), batches), model, model.net[2])
+    batches = [{"pixels": x, "labels": y} for x, y in _batches()]
+    _assert_is_head(capture(model := _TakesADictionary(), batches), model, model.net[2])
+
+
 class _Pair(NamedTuple):
     pixels: Tensor
     mask: Tensor
@@ -160,8 +190,9 @@ OUTPUTS = {
     "model output": lambda h, z: _Output(logits=z, hidden=(h, h)),
     "object": lambda h, z: _WithLogits(z),
     "named, features first and as they are": lambda h, z: {"features": h, "logits": z},
+    "dictionary of names of its own": lambda h, z: {"answer": z, "hidden": h},
     "nested": lambda h, z: ({"out": z}, None),
-    "upcast": lambda h, z: (z.clone(), h),
+    "copied": lambda h, z: (z.clone(), h),
     "log-softmax": lambda h, z: z.log_softmax(1),
     "temperature": lambda h, z: {"logits": z / 7},
 }
@@ -172,6 +203,73 @@ def test_outputs_of_every_kind(kind):
     model = _Returns(OUTPUTS[kind])
     captured = capture(model, _batches())
     _assert_is_head(captured, model, model.head)
+
+
+class _Rivals(nn.Module):
+    """Two heads with outputs of one shape; the model returns the first, changed in form."""
+
+    def __init__(self, head, rival, made_of):
+        super().__init__()
+        self.head, self.rival, self.made_of = head, rival, made_of
+
+    def forward(self, x):
+        z = self.head(x)
+        self.rival(x)
+        return self.made_of(z)
+
+
+RIVALS = {
+    "cast": (nn.Linear, (D,), torch.bfloat16, lambda z: z.float()),
+    "flattened": (
+        lambda d, k: nn.Conv2d(d, k, 1),
+        (D, 1, 1),
+        torch.float32,
+        lambda z: z.flatten(1),
+    ),
+    "unflattened": (nn.Linear, (D,), torch.float32, lambda z: z[..., None, None]),
+}
+
+
+@pytest.mark.parametrize("form", RIVALS)
+def test_the_layer_whose_numbers_are_returned_is_told_from_one_of_the_same_shape(form):
+    make, shape, dtype, made_of = RIVALS[form]
+    model = _Rivals(make(D, K), make(D, K), made_of).to(dtype)
+    captured = capture(model, [(x.to(dtype), y) for x, y in _batches(shape)])
+    assert torch.equal(captured.weight, model.head.weight.detach().flatten(1))
+    assert captured.is_linear
+
+
+class _Prompts(nn.Module):
+    """Layers with a matrix that are no classifiers: of nothing, of indices, of two outputs."""
+
+    def __init__(self):
+        super().__init__()
+        self.words = nn.Embedding(9, K)
+        self.prompt, self.split = _Weight(lambda w, x: w), _Weight(lambda w, x: (x @ w, w))
+        self.head = nn.Linear(D, K)
+
+    def forward(self, x):
+        offset = self.words(x[:, 0].abs().long()) + self.prompt().sum() + self.split(x)[0]
+        return (self.head(x) + 0 * offset).softmax(1)
+
+
+class _Weight(nn.Module):
+    def __init__(self, returns):
+        super().__init__()
+        self.weight, self.returns = nn.Parameter(torch.randn(D, K)), returns
+
+    def forward(self, x=None):
+        return self.returns(self.weight, x)
+
+
+def test_matrices_that_are_no_classifiers_are_passed_over():
+    captured = capture(model := _Prompts(), _batches())
+    assert torch.equal(captured.weight, model.head.weight)
+
+
+def test_a_head_that_is_made_when_it_first_runs():
+    captured = capture(model := _net(nn.LazyLinear(K)), _batches())
+    _assert_is_head(captured, model, model[2])
 
 
 def test_two_outputs_either_of_which_could_be_logits_are_asked_about():
@@ -309,6 +407,52 @@ def test_a_head_that_is_not_linear_is_noticed_and_nc4_is_the_models(head):
     assert math.isnan(without.measure(classes=[0, 1, 3]).nc4)
     chosen = captured.measure(classes=[0, 1, 3]).nc4
     assert chosen == measure(*given, logits=own, classes=[0, 1, 3]).nc4
+
+
+CALLED_TWICE = """
+import torch
+from torch import nn
+from ncourse.metrics import capture
+
+class Rounded(nn.Linear):
+    def forward(self, h):
+        return super().forward(h).round()
+
+model, batches = nn.Sequential(Rounded(3, 4)), [(torch.randn(8, 3), torch.arange(8) % 4)]
+capture(model, batches)
+capture(model, batches)
+"""
+
+
+def test_a_head_that_is_not_linear_is_told_where_it_was_called():
+    told = (
+        "UserWarning: the output of '0' is not W h + b, so weight and bias do not decide: use "
+        "Captured.measure, or measure(..., logits=)"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", CALLED_TWICE], capture_output=True, text=True, check=True
+    )
+    assert run.stderr.splitlines() == [f"<string>:{line}: {told}" for line in (11, 12)]
+
+
+def test_of_several_heads_that_are_not_linear_each_is_told():
+    model = _Distilled()
+    model.left, model.right = _Rounded(D, K), _Rounded(D, K)
+    with pytest.warns(
+        UserWarning,
+        match=r"^the output of 'left' and 'right' is not W h \+ b, so weight and bias do not "
+        r"decide: use Captured\.measure, or measure\(\.\.\., logits=\)$",
+    ):
+        capture(model, _batches())
+
+
+def test_one_batch_on_which_a_head_is_not_linear_is_enough():
+    """Where all is zero, a rounded head is linear; the first batch with samples decides."""
+    zeros = (torch.zeros(4, D), torch.arange(4))
+    with pytest.warns(UserWarning, match="not W h"):
+        captured = capture(nn.Sequential(_Rounded(D, K)), [*_batches(), zeros])
+    assert not captured.is_linear
+    assert capture(nn.Sequential(_Rounded(D, K)), [zeros, *_batches()]).is_linear
 
 
 class _Opposite(nn.Linear):
@@ -730,6 +874,45 @@ def test_wrappers_are_taken_off_also_after_a_pass(wrapper, classifier):
     assert torch.equal(found.weight, expected.weight)
     with torch.no_grad():
         wrapped(_batches()[0][0])
+
+
+def test_a_compiled_head_is_one_layer_by_one_name():
+    model = _net(_Opposite(8, K))
+    opposite = capture_quietly(model)
+    inner = model[2]
+    model[2] = torch.compile(inner, backend="eager")
+    with torch.no_grad():
+        model(_batches()[0][0])
+    names = ("2", "2._orig_mod", "_orig_mod.2._orig_mod")
+    for classifier in (None, *names, inner, model[2]):
+        for wrapped in (model, torch.compile(model, backend="eager")):
+            with pytest.warns(UserWarning, match=r"^the output of '2' is not"):
+                found = capture(wrapped, _batches(), classifier=classifier)
+            assert torch.equal(found.logits, opposite.logits)
+    with pytest.raises(
+        ValueError, match=r"^'3' is not in the model; its linear layers are '0', '2'$"
+    ):
+        capture(model, _batches(), classifier="3")
+
+
+@pytest.mark.parametrize("kind", ["DataParallel", "DistributedDataParallel", "_FabricModule"])
+@pytest.mark.parametrize("held", ["module", "_forward_module"])
+def test_wrappers_that_are_known_by_their_names(kind, held):
+    def forward(self, x):
+        raise RuntimeError("a wrapper that needs other processes")
+
+    model = _net()
+    wrapped = type(kind, (nn.Module,), {"forward": forward})()
+    setattr(wrapped, held, model)
+    _assert_is_head(capture(wrapped, _batches()), model, model[2])
+
+
+def test_wrappers_are_taken_off_where_torch_cannot_be_told_to_run_eagerly(monkeypatch):
+    monkeypatch.delattr(torch.compiler, "set_stance")  # before torch 2.6
+    model = _net()
+    wrapped = _compiled(model)
+    wrapped(_batches()[0][0])
+    _assert_is_head(capture(wrapped, _batches()), model, model[2])
 
 
 @pytest.mark.filterwarnings("ignore:.*deprecated")

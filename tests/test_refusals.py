@@ -24,15 +24,15 @@ class FullyShardedDataParallel(nn.Module):
 
 
 class _Mean(nn.Module):
-    def __init__(self) -> None:
+    def __init__(self, made_of=lambda z: z) -> None:
         super().__init__()
         self.left, self.right = nn.Linear(2, 3), nn.Linear(2, 3)
+        self.made_of = made_of
 
     def forward(self, x: Tensor) -> Tensor:
-        return (self.left(x) + self.right(x)) / 2
+        return self.made_of((self.left(x) + self.right(x)) / 2)
 
 
-MEAN = _Mean()
 OURS = {**vars(metrics), "find_classifier": find_classifier, "math": math, "np": np}
 
 

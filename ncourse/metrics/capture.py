@@ -155,8 +155,10 @@ def capture(
     """
     if isinstance(classifier, str):
         classifier = _plain_name(classifier)
+    elif classifier is not None:
+        classifier = _unwrapped(classifier)
     model = _unwrapped(model)
-    names = {module: _plain_name(name) for name, module in model.named_modules()}
+    names = _names(model)
     if classifier is None:
         watched: list[nn.Module] = [m for m in names if _may_be_classifier(m)]
     else:
@@ -173,7 +175,7 @@ def capture(
             calls.append(_Call(module, given.detach().clone(), output))
 
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
-    modes = {module: module.training for module in names}
+    modes = {module: module.training for module in model.modules()}
     hooks = {m: m.register_forward_hook(record, with_kwargs=True) for m in watched}
     takes = _argument_names(model)
     collected: list[tuple[Tensor, Tensor, Tensor | None, Tensor]] = []
@@ -233,7 +235,7 @@ def capture(
         warnings.warn(
             f"the output of {' and '.join(repr(names[m]) for m in watched)} is not W h + b, so "
             "weight and bias do not decide: use Captured.measure, or measure(..., logits=)",
-            stacklevel=2,
+            stacklevel=3,  # the caller: `no_grad` stands between
         )
     parts = list(zip(*collected, strict=True))
     collected.clear()
@@ -255,14 +257,14 @@ def find_classifier(model: nn.Module, inputs: Any) -> nn.Module:
     Raises:
         ValueError: as `capture`, or if it is several layers.
     """
-    names = {module: name for name, module in model.named_modules()}
+    names = _names(model)
     calls: list[_Call] = []
 
     def record(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         if isinstance(output, Tensor):
             calls.append(_Call(module, output, output))
 
-    modes = {module: module.training for module in names}
+    modes = {module: module.training for module in model.modules()}
     hooks = [m.register_forward_hook(record) for m in names if _may_be_classifier(m)]
     try:
         model.eval()
@@ -313,6 +315,12 @@ def _unwrapped(model: Any) -> nn.Module:
         else:
             assert isinstance(model, nn.Module)
             return model
+
+
+def _names(model: nn.Module) -> dict[nn.Module, str]:
+    """The dotted name of each module but `torch.compile`'s wrappers, which share their layer's."""
+    named = model.named_modules()
+    return {m: _plain_name(name) for name, m in named if not hasattr(m, "_orig_mod")}
 
 
 def _plain_name(name: str) -> str:
