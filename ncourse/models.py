@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import layer_norm
 
-from ncourse.metrics.capture import find_classifier, main_output
+from ncourse.metrics.capture import eager, find_classifier, main_output, unwrapped
 
 __all__ = [
     "CNN",
@@ -72,7 +72,8 @@ class _Found(nn.Module):
 
         hook = self.classifier.register_forward_pre_hook(keep, with_kwargs=True)
         try:
-            self.model(inputs)
+            with eager():
+                self.model(inputs)
         finally:
             hook.remove()
         return seen[-1]
@@ -87,7 +88,8 @@ def found_classifier(model: nn.Module, inputs: Tensor) -> nn.Module:
     """A network of any kind with `features` and `classifier`; its weights are those of `model`.
 
     Args:
-        model: its last linear layer is found as `ncourse.metrics.capture` finds it.
+        model: its last linear layer is found as `ncourse.metrics.capture` finds it, and the same
+            wrappers are taken off.
         inputs: `(2, ...)` or more, to run it once.
 
     Raises:
@@ -98,7 +100,7 @@ def found_classifier(model: nn.Module, inputs: Tensor) -> nn.Module:
         raise ValueError(
             f"the classifier is a {type(layer).__name__}; training needs an nn.Linear at the end"
         )
-    return _Found(model, layer)
+    return _Found(unwrapped(model), layer)
 
 
 class MLP(Classifier):

@@ -66,6 +66,47 @@ def test_any_network_on_any_batches():
         _loss(nn.Sequential(nn.Flatten(), nn.Linear(64, 10), nn.Linear(10, 10), nn.Softmax(1)))
 
 
+class _NamesOfItsOwn(nn.Module):
+    """As torchvision's DenseNet: its `features` are not yet what its `classifier` sees."""
+
+    def __init__(self, body, classifier):
+        super().__init__()
+        self.features, self.classifier = body[:-1], classifier
+
+    def forward(self, inputs):
+        return self.classifier(self.features(inputs).relu())
+
+
+def _compiled_head(body, classifier):
+    return nn.Sequential(*body, torch.compile(classifier, backend="eager"))
+
+
+OTHERS = {
+    "names of its own": _NamesOfItsOwn,
+    "compiled": lambda body, head: torch.compile(nn.Sequential(*body, head), backend="eager"),
+    "compiled, its names": lambda *parts: torch.compile(_NamesOfItsOwn(*parts), backend="eager"),
+    "a compiled head": _compiled_head,
+    "data parallel": lambda body, head: nn.DataParallel(nn.Sequential(*body, head)),
+}
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
+@pytest.mark.parametrize("run_before", [False, True])
+@pytest.mark.parametrize("kind", OTHERS)
+def test_networks_of_others_are_trained_as_the_same_layers_are(kind, run_before):
+    _, expected = fit(model=_mlp(), dataset=DIGITS, epochs=5, progress=False)
+    mine = _mlp()
+    other = OTHERS[kind](mine.body, mine.classifier)
+    if run_before:  # a compiled module runs what it compiled, without hooks
+        other.eval()
+        with torch.no_grad():
+            other(DIGITS.inputs[:2])
+        other.train()
+    trained, history = fit(model=other, dataset=DIGITS, epochs=5, progress=False)
+    assert trained is other
+    assert history.rows() == expected.rows()
+
+
 def test_the_command_passes_hardware_on_to_every_paper(monkeypatch, tmp_path):
     from ncourse import runs
 

@@ -20,7 +20,7 @@ from ncourse.precision import in_full_precision
 if TYPE_CHECKING:
     from ncourse.metrics.stream import CollapseMetric
 
-__all__ = ["Captured", "capture", "find_classifier", "main_output"]
+__all__ = ["Captured", "capture", "eager", "find_classifier", "main_output", "unwrapped"]
 
 LABELS = ("labels", "label", "targets", "target", "y")
 """What labels are called in a batch that is a dictionary."""
@@ -156,8 +156,8 @@ def capture(
     if isinstance(classifier, str):
         classifier = _plain_name(classifier)
     elif classifier is not None:
-        classifier = _unwrapped(classifier)
-    model = _unwrapped(model)
+        classifier = unwrapped(classifier)
+    model = unwrapped(model)
     names = _names(model)
     if classifier is None:
         watched: list[nn.Module] = [m for m in names if _may_be_classifier(m)]
@@ -186,7 +186,7 @@ def capture(
             calls.clear()
             inputs, given = _split_batch(batch)
             labels = _as_indices(given)
-            with _eager():
+            with eager():
                 result = _run(model, _moved(inputs, device), takes)
             if head is None:
                 if calls and not labels.numel() and not any(c.output.numel() for c in calls):
@@ -257,6 +257,7 @@ def find_classifier(model: nn.Module, inputs: Any) -> nn.Module:
     Raises:
         ValueError: as `capture`, or if it is several layers.
     """
+    model = unwrapped(model)
     names = _names(model)
     calls: list[_Call] = []
 
@@ -269,7 +270,8 @@ def find_classifier(model: nn.Module, inputs: Any) -> nn.Module:
     try:
         model.eval()
         device = next((p.device for p in model.parameters()), torch.device("cpu"))
-        result = _run(model, _moved(inputs, device), None)
+        with eager():
+            result = _run(model, _moved(inputs, device), None)
         layers = _choose_classifiers(calls, result, names)
     finally:
         for hook in hooks:
@@ -290,7 +292,7 @@ def _joined(parts: list[Any], index: int) -> Tensor:
 # The model and its batches ------------------------------------------------------------------------
 
 
-def _unwrapped(model: Any) -> nn.Module:
+def unwrapped(model: Any) -> nn.Module:
     """The module under `torch.compile` and data-parallel wrappers, which pass hooks by.
 
     Raises:
@@ -328,7 +330,7 @@ def _plain_name(name: str) -> str:
     return ".".join(part for part in name.split(".") if part not in ("_orig_mod",))
 
 
-def _eager() -> AbstractContextManager[Any]:
+def eager() -> AbstractContextManager[Any]:
     """Compiled parts of the model run as they are, so that their hooks are called."""
     stance = getattr(torch.compiler, "set_stance", None)  # since torch 2.6
     return nullcontext() if stance is None else stance("force_eager")

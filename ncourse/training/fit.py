@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from ncourse.data import Dataset, in_memory
-from ncourse.models import found_classifier, seeded
+from ncourse.models import Classifier, found_classifier, seeded
 from ncourse.progress import progress_bar
 from ncourse.training import processes
 from ncourse.training.checkpoints import _Checkpoint
@@ -109,7 +109,8 @@ def fit(
     given, network = model, cast(Any, model)
     if not isinstance(dataset, Dataset):
         dataset = in_memory(dataset)
-    if not (hasattr(model, "features") and isinstance(getattr(model, "classifier", 0), nn.Linear)):
+    # The names are not enough: `features` of torchvision's DenseNet are not pooled yet.
+    if not isinstance(model, Classifier):
         network = model = found_classifier(model, dataset.inputs[:2])
     usual = processes._HARDWARE.get()
     accelerator = usual.accelerator if accelerator is None else accelerator
