@@ -674,6 +674,55 @@ def test_a_simplex_of_k_vertices_fits_into_one_dimension_less():
         assert math.isfinite(report.nc2_condition) is (dim == 3)
 
 
+def test_nc4_goes_by_the_means_as_they_are_and_not_as_they_are_rounded():
+    """Whole multiples of the rounding of 2^14, whose means float32 cannot hold."""
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(4000) % 4
+    steps = torch.randint(-300, 300, (4000, 3), generator=generator).double()
+    steps += 200 * torch.eye(4, 3)[labels]
+    features = (2**14 + steps * 2.0**-9).float()
+    assert torch.equal((features.double() - 2**14) * 2**9, steps)
+    means = torch.stack([steps[labels == label].mean(0) for label in range(4)])
+    nearest = torch.cdist(steps, means, compute_mode="donot_use_mm_for_euclid_dist").argmin(1)
+    report = measure(features, labels, logits=torch.eye(4)[nearest])
+    assert (report.rank, report.nc4) == (3, 0)
+
+
+def test_means_that_differ_by_rounding_only_coincide():
+    step = 2.0**-14  # of float32 at 1000
+    features = 1000 + step * torch.tensor([[0.0, 0], [1, 0], [0, 0], [0, 0], [0, 0], [1, 0]])
+    report = measure(features, torch.tensor([0, 0, 1, 1, 1, 1]))
+    assert features[1, 0] > 1000
+    assert report.rank == 0
+    for name in ("nc1", "cdnv", "nc2_equinorm", "nc2_equiangular", "nc2_structure"):
+        assert getattr(report, name) == math.inf, name
+
+
+def test_a_direction_whose_square_is_zero_is_none():
+    means = torch.tensor([[1.0, 0.0], [-1.0, 1e-3], [0.0, -1e-3]], dtype=torch.float64)
+    noise = torch.tensor([[0.1, 0.1], [-0.1, -0.1]], dtype=torch.float64)
+    features = (means[:, None] + noise).flatten(0, 1)
+    labels = torch.arange(6) // 2
+    report, tiny = measure(features, labels), measure(1e-160 * features, labels)
+    assert (report.rank, tiny.rank) == (2, 1)
+    assert math.isfinite(tiny.pinv_trace)
+
+
+def test_a_classifier_too_small_to_be_squared_has_angles_and_no_structure():
+    vertices = simplex_etf(3, 4, dtype=torch.float64)
+    labels = torch.arange(6) % 3
+    report = measure(vertices[labels], labels, 1e-120 * vertices)
+    assert report.nc2_equiangular_classifier == pytest.approx(0, abs=1e-12)
+    assert report.nc2_equinorm_classifier == pytest.approx(0, abs=1e-12)
+    assert report.nc2_structure_classifier == math.inf
+
+
+@pytest.mark.parametrize("more", [(1,), (1, 1), (1, 1, 1)])
+def test_a_weight_of_a_convolution_is_a_matrix(more):
+    flat = measure(FEATURES, LABELS, WEIGHT, BIAS)
+    assert measure(FEATURES, LABELS, WEIGHT.view(2, 2, *more), BIAS.view(1, 2)) == flat
+
+
 def test_the_condition_number_of_the_means_by_hand():
     # Lengths 1, 2 and 4 at right angles, whatever the unit.
     means = torch.diag(torch.tensor([1.0, 2.0, 4.0]))

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ncourse.metrics import CollapseMetric, capture, measure
 from ncourse.metrics.capture import _decides, _is_linear, find_classifier
+from ncourse.metrics.linear import linear_parts
 
 K, D = 4, 6
 
@@ -319,6 +320,54 @@ def test_a_head_called_by_keyword_and_a_convolution_and_a_transpose():
     captured = capture(model := nn.Sequential(_Conv1D(K, D)), _batches())
     assert torch.equal(captured.weight, model[0].weight.T)
     assert captured.is_linear
+
+
+class _OfCalls(nn.Module):
+    """As torch's quantised layers: weight and bias are made when they are asked for."""
+
+    def __init__(self):
+        super().__init__()
+        self.parts = nn.Linear(D, K)
+
+    def weight(self):
+        return self.parts.weight
+
+    def bias(self):
+        return self.parts.bias
+
+    def forward(self, x):
+        return x @ self.weight().T + self.bias()
+
+
+class _Flagged(nn.Module):
+    """Says that it has a bias, and how many features, by names that mean other things elsewhere."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight, self.bias, self.nf = nn.Parameter(torch.randn(D, D)), False, D
+
+    def forward(self, x):
+        return x @ self.weight.T
+
+
+class _NoTranspose(_Flagged):
+    def __init__(self):
+        super().__init__()
+        del self.nf
+
+
+_NoTranspose.__name__ = "Conv1D"
+
+
+def test_weight_and_bias_are_taken_for_what_they_are():
+    weight, bias = linear_parts(layer := _OfCalls())
+    assert torch.equal(weight, layer.parts.weight)
+    assert torch.equal(bias, layer.parts.bias)
+    for layer in (_Flagged(), _NoTranspose()):
+        weight, bias = linear_parts(layer)
+        assert torch.equal(weight, layer.weight)
+        assert bias is None
+        assert capture(nn.Sequential(nn.Linear(D, D), layer), _batches()).is_linear
 
 
 class _Distilled(nn.Module):
