@@ -10,7 +10,7 @@ import hashlib
 import re
 import struct
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -22,6 +22,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ncourse.claims import DataCard
+from ncourse.metrics.capture import split_batch
+from ncourse.metrics.checks import as_indices
+from ncourse.metrics.inputs import as_numbers
 
 __all__ = [
     "Dataset",
@@ -74,7 +77,8 @@ class Dataset:
     Raises:
         TypeError: if inputs are not floating point or labels not int64. (Smaller integers are not
             taken: torch reads uint8 as a mask where it indexes.)
-        ValueError: if sizes do not match, there is no class, or a label is outside 0..K-1.
+        ValueError: if sizes do not match, there is no class, a label is outside 0..K-1, or a sample
+            has NaN or infinity.
     """
 
     name: str
@@ -109,6 +113,13 @@ class Dataset:
                     f"{self.name}: {split} samples are {tuple(inputs.shape[1:])}, "
                     f"training samples {tuple(self.inputs.shape[1:])}"
                 )
+            if not torch.isfinite(inputs.sum()):  # a large sum may overflow where no number does
+                bad = (~torch.isfinite(inputs)).flatten(1).any(1).nonzero().flatten().tolist()
+                if bad:
+                    raise ValueError(
+                        f"{self.name}: NaN or infinity in {len(bad)} of {len(inputs)} {split} "
+                        f"samples, first in sample {bad[0]}"
+                    )
             if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < self.num_classes:
                 raise ValueError(
                     f"{self.name}: {split} labels run from {int(labels.min())} to "
@@ -238,18 +249,42 @@ def in_memory(batches: Iterable[Any], *, name: str = "batches") -> Dataset:
     """Batches of (inputs, labels), such as a `DataLoader` of training samples, as a data set.
 
     They are read once, so what a loader draws anew each time (crops, flips) is drawn once. There
-    are as many classes as the largest label says, and no test samples.
+    are as many classes as the largest label says, and no test samples. Inputs and labels are
+    tensors or what NumPy can make one of; what a batch has besides is left out.
 
     Raises:
-        ValueError: if there are none.
+        TypeError: for inputs that are not floating point, or labels that are no integers.
+        ValueError: if there are no samples, or batches that do not fit together.
     """
-    pairs = [(torch.as_tensor(batch[0]), torch.as_tensor(batch[1])) for batch in batches]
-    if not pairs:
-        raise ValueError("the loader has no batches")
-    inputs, labels = (torch.cat(parts) for parts in zip(*pairs, strict=True))
-    labels = labels.long()
-    names = tuple(f"class {k}" for k in range(int(labels.max()) + 1))
-    return Dataset(name, inputs, labels, inputs[:0], labels[:0], names)
+    parts: list[tuple[Tensor, Tensor]] = []
+    for batch in batches:
+        given, labels = split_batch(batch)
+        if isinstance(given, Mapping):
+            raise ValueError(
+                f"a batch is a dictionary with inputs {', '.join(map(str, given))}; a data set has "
+                "one tensor of them: give (inputs, labels)"
+            )
+        inputs, indices = as_numbers(given, "inputs"), as_indices(labels)
+        if indices.ndim == 0:
+            raise ValueError("a batch has one label; give batches: DataLoader(dataset, batch_size)")
+        if not inputs.is_floating_point():
+            raise TypeError(f"inputs is {inputs.dtype}; expected floating point — inputs.float()?")
+        if indices.shape != inputs.shape[:1]:
+            raise ValueError(
+                f"a batch has labels {tuple(indices.shape)} and inputs {tuple(inputs.shape)}; "
+                "expected one label a sample"
+            )
+        if parts and inputs.shape[1:] != parts[0][0].shape[1:]:
+            raise ValueError(
+                f"a batch has inputs {tuple(inputs.shape)}, the first one "
+                f"{tuple(parts[0][0].shape)}; expected samples of one shape"
+            )
+        parts.append((inputs, indices))
+    if not sum(indices.numel() for _, indices in parts):
+        raise ValueError("the loader has no batches with samples")
+    inputs, indices = (torch.cat(column) for column in zip(*parts, strict=True))
+    names = tuple(f"class {k}" for k in range(int(indices.max()) + 1))
+    return Dataset(name, inputs, indices, inputs[:0], indices[:0], names)
 
 
 def gaussian_mixture(

@@ -14,6 +14,7 @@ from typing import ClassVar
 import numpy as np
 import pytest
 import torch
+from torch.utils.data import DataLoader, TensorDataset
 
 from ncourse import data
 from ncourse.data import Dataset, digits, fashion_mnist, gaussian_mixture, grammar, python_docs
@@ -93,11 +94,73 @@ def parts(**changes):
         ({"test_inputs": torch.zeros(2, 5)}, r"test samples are \(5,\)"),
         ({"labels": torch.tensor([0, 1, 2, 1])}, "labels run from 0 to 2"),
         ({"labels": torch.tensor([0, -1, 0, 1])}, "labels run from -1"),
+        (
+            {"inputs": torch.tensor([[0.0], [1], [math.nan], [math.inf]])},
+            "toy: NaN or infinity in 2 of 4 training samples, first in sample 2",
+        ),
+        (
+            {"test_inputs": torch.full((2, 3), -math.inf)},
+            "toy: NaN or infinity in 2 of 2 test samples, first in sample 0",
+        ),
     ],
 )
 def test_dataset_refuses_what_does_not_match(changes, message):
     with pytest.raises(ValueError, match=message):
         Dataset(**parts(**changes))
+
+
+def test_numbers_whose_sum_is_infinite_are_numbers():
+    assert Dataset(**parts(inputs=torch.full((4, 3), 3e38))).inputs.max() > 1e38
+
+
+X, Y = torch.arange(12.0).view(6, 2), torch.tensor([0, 1, 2, 0, 1, 2])
+BATCHES = {
+    "a loader": DataLoader(TensorDataset(X, Y), 4),
+    "a generator": ((X[part], Y[part]) for part in (slice(0, 4), slice(4, 6))),
+    "lists": [[X.tolist(), Y.tolist()]],
+    "numpy": [(X.numpy().astype(">f8"), Y.numpy().astype(np.uint16))],
+    "more in a batch": [(X, Y, torch.arange(6))],
+    "an empty one": [(X[:0], Y[:0]), (X, Y), (X[:0], Y[:0])],
+}
+
+
+@pytest.mark.parametrize("kind", BATCHES)
+def test_batches_of_every_kind_are_a_data_set(kind):
+    read = data.in_memory(BATCHES[kind], name="mine")
+    assert torch.equal(read.inputs, X.to(read.inputs.dtype))
+    assert torch.equal(read.labels, Y)
+    assert (read.name, read.num_classes, len(read.test_labels)) == ("mine", 3, 0)
+
+
+@pytest.mark.parametrize(
+    ("batches", "error", "told"),
+    [
+        ([*TensorDataset(X, Y)], ValueError,
+         r"^a batch has one label; give batches: DataLoader\(dataset, batch_size\)$"),
+        ([], ValueError, "^the loader has no batches with samples$"),
+        ([(X[:0], Y[:0])], ValueError, "^the loader has no batches with samples$"),
+        ([X], ValueError, r"^a batch is \(6, 2\); expected \(inputs, labels\)"),
+        ([{"pixels": X, "mask": X, "labels": Y}], ValueError,
+         "^a batch is a dictionary with inputs pixels, mask; a data set has one tensor of them"),
+        ([{"pixels": X}], ValueError, "^a batch has pixels; expected labels in it"),
+        ([(X, Y), (X[:, :1], Y)], ValueError,
+         r"^a batch has inputs \(6, 1\), the first one \(6, 2\); expected samples of one shape$"),
+        ([(X, Y[:5])], ValueError, 
+         r"^a batch has labels \(5,\) and inputs \(6, 2\); expected one label a sample$"),
+        ([(X, Y - 1)], ValueError, "training labels run from -1 to 1"),
+        ([(X, Y + 0.5)], TypeError, "^labels is float32; expected integer class indices"),
+        ([(X, torch.eye(3)[Y].long())], ValueError,
+         r"^a batch has labels \(6, 3\) and inputs \(6, 2\); expected one label a sample$"),
+        ([(X, list("abcabc"))], TypeError, "^labels are names; expected integers"),
+        ([(X, [None] * 6)], TypeError, "^labels is an array of object; expected numbers$"),
+        ([(X.long(), Y)], TypeError, r"^inputs is torch.int64; expected floating point"),
+        ([(X * 1j, Y)], TypeError, "^inputs is complex64; expected real numbers$"),
+        ([(X / 0, Y)], ValueError, "NaN or infinity in 6 of 6 training samples"),
+    ],
+)  # fmt: skip
+def test_batches_that_are_no_data_set_are_refused_in_a_sentence(batches, error, told):
+    with pytest.raises(error, match=told):
+        data.in_memory(batches)
 
 
 def write_idx(path: Path, values: torch.Tensor, *, cut: int = 0, magic: int | None = None) -> None:

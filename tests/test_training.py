@@ -5,6 +5,7 @@ import pickle
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -238,12 +239,53 @@ def test_bad_settings_are_named(settings, message):
         train(**settings)
 
 
-def test_extract_puts_the_mode_back_even_after_an_error():
+def test_what_could_not_be_measured_afterwards_is_refused_before_anything_is_trained():
+    """The loss would have counted the steps."""
+    model, steps = MLP((5,), (4,), 3), []
+
+    def loss(logits, labels):
+        steps.append(len(labels))
+        return torch.nn.functional.cross_entropy(logits, labels)
+
+    names = ("a", "b", "c", "d")
+    for change, told in [
+        ({"labels": CLOUDS.labels % 2}, "has no training sample of class 2; the classifier"),
+        ({"test_labels": CLOUDS.test_labels * 0}, "has no test sample of class 1, 2; the"),
+        ({"labels": CLOUDS.labels + 1, "class_names": names},
+         "has training samples of class 3; the classifier has 3 rows, one a class from 0"),
+        ({"test_labels": CLOUDS.test_labels + 1, "class_names": names},
+         "has test samples of class 3; the classifier has 3 rows, one a class from 0"),
+    ]:  # fmt: skip
+        with pytest.raises(ValueError, match=told):
+            fit(model=model, dataset=replace(CLOUDS, **change), epochs=1, loss=loss, progress=False)
+    with pytest.raises(ValueError, match="a binary head with one logit"):
+        fit(model=MLP((5,), (4,), 1), dataset=CLOUDS.only([0]), epochs=1, loss=loss, progress=False)
+    assert steps == []
+
+
+@pytest.mark.parametrize("found", [False, True])
+def test_inputs_are_trained_on_in_the_networks_precision(found):
+    """What NumPy makes is double, networks are single; and the other way round."""
+    for inputs, network in ((torch.float64, torch.float32), (torch.float32, torch.float64)):
+        model = MLP((5,), (16,), 3).to(network)
+        if found:
+            model = torch.nn.Sequential(*model.body, model.classifier)
+        cast = replace(
+            CLOUDS, inputs=CLOUDS.inputs.to(inputs), test_inputs=CLOUDS.test_inputs.to(inputs)
+        )
+        _, history = fit(model=model, dataset=cast, epochs=2, batch_size=16, progress=False)
+        expected = train(epochs=2)[1]
+        assert history["loss"] == pytest.approx(expected["loss"], rel=1e-3)
+
+
+def test_extract_puts_the_modes_back_even_after_an_error():
     model = MLP((5,), (4,), 3)
     model.train()
+    model.body[2].eval()  # a frozen batch norm stays so
+    modes = [module.training for module in model.modules()]
     with pytest.raises(RuntimeError):
         extract(model, torch.zeros(3, 7), torch.zeros(3, dtype=torch.long))
-    assert model.training
+    assert [module.training for module in model.modules()] == modes
     passed = extract(model, CLOUDS.inputs, CLOUDS.labels, chunk=7)
     assert torch.allclose(passed.features, extract(model, CLOUDS.inputs, CLOUDS.labels).features)
     assert not passed.logits.requires_grad

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, overload
 import torch
 from torch import Tensor, nn
 
-from ncourse.metrics.checks import _as_indices
+from ncourse.metrics.checks import as_indices
 from ncourse.metrics.inputs import _shape
 from ncourse.metrics.linear import is_convolution, linear_parts, weight_of
 from ncourse.metrics.measure import measure
@@ -20,7 +20,15 @@ from ncourse.precision import in_full_precision
 if TYPE_CHECKING:
     from ncourse.metrics.stream import CollapseMetric
 
-__all__ = ["Captured", "capture", "eager", "find_classifier", "main_output", "unwrapped"]
+__all__ = [
+    "Captured",
+    "capture",
+    "eager",
+    "find_classifier",
+    "main_output",
+    "split_batch",
+    "unwrapped",
+]
 
 LABELS = ("labels", "label", "targets", "target", "y")
 """What labels are called in a batch that is a dictionary."""
@@ -184,8 +192,8 @@ def capture(
         model.eval()
         for batch in islice(loader, max_batches):
             calls.clear()
-            inputs, given = _split_batch(batch)
-            labels = _as_indices(given)
+            inputs, given = split_batch(batch)
+            labels = as_indices(given)
             with eager():
                 result = _run(model, _moved(inputs, device), takes)
             if head is None:
@@ -336,7 +344,7 @@ def eager() -> AbstractContextManager[Any]:
     return nullcontext() if stance is None else stance("force_eager")
 
 
-def _split_batch(batch: Any) -> tuple[Any, Any]:
+def split_batch(batch: Any) -> tuple[Any, Any]:
     """Inputs and labels of one batch."""
     if isinstance(batch, Mapping):
         for name in LABELS:

@@ -23,7 +23,7 @@ def _as_classifier(
     return weight, bias
 
 
-def _check_classifier(
+def check_classifier(
     weight: Tensor | None, bias: Tensor | None, num_classes: int, convention: str
 ) -> int:
     """The number of classes, once classifier and convention make sense."""
@@ -96,7 +96,7 @@ def _check_samples(
         )
 
 
-def _as_indices(labels: ArrayLike) -> Tensor:
+def as_indices(labels: ArrayLike) -> Tensor:
     """Labels as int64, where there is nowhere to keep names."""
     found = as_labels(labels)
     if found.names is not None:

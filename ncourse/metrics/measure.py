@@ -11,11 +11,11 @@ from torch import Tensor
 from ncourse.metrics.checks import (
     _as_classifier,
     _check_chosen,
-    _check_classifier,
     _check_samples,
     _chosen,
     _raise_not_finite,
     _without,
+    check_classifier,
 )
 from ncourse.metrics.inputs import ArrayLike, _shape, as_labels, as_numbers
 from ncourse.metrics.report import CONVENTIONS, CollapseReport
@@ -93,7 +93,7 @@ def measure(
     own = None if logits is None else as_numbers(logits, "logits")
     y, h, own = _without(ignore_index, found.indices, h, own)
     num_classes = _count_classes(num_classes, w, own, y, found.names)
-    _check_classifier(w, b, num_classes, convention)
+    check_classifier(w, b, num_classes, convention)
     _check_chosen(classes, min_samples, num_classes)
     _check_samples(h, y, num_classes, w)
     if own is not None:

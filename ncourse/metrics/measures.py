@@ -10,10 +10,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ncourse.metrics.checks import (
-    _as_indices,
-    _check_classifier,
     _check_samples,
     _chosen,
+    as_indices,
+    check_classifier,
 )
 from ncourse.metrics.inputs import ArrayLike, _dtype, _shape, as_numbers
 from ncourse.metrics.measure import (
@@ -117,11 +117,11 @@ def by_class(
     >>> found.variance.tolist(), found.cdnv.tolist()
     ([1.0, 0.0], [0.125, 0.125])
     """
-    x, y = as_numbers(features, "features"), _as_indices(labels)
+    x, y = as_numbers(features, "features"), as_indices(labels)
     w = None if weight is None else as_numbers(weight, "weight")
     if num_classes is None:
         num_classes = len(w) if w is not None else int(y.max()) + 1 if y.numel() else 2
-    _check_classifier(w, None, num_classes, "papyan")
+    check_classifier(w, None, num_classes, "papyan")
     _check_samples(x, y, num_classes, w)
     y = y.to(x.device)
     counts = y.bincount(minlength=num_classes)
@@ -202,12 +202,12 @@ def variability_collapse_index(
     >>> variability_collapse_index(features, labels) < 1e-12  # the first feature says it all
     True
     """
-    features, labels = as_numbers(features, "features"), _as_indices(labels)
+    features, labels = as_numbers(features, "features"), as_indices(labels)
     if num_classes is None:
         if labels.numel() == 0:
             raise ValueError("labels is empty; VCI needs samples of at least 2 classes")
         num_classes = int(labels.max()) + 1
-    _check_classifier(None, None, num_classes, "wu")
+    check_classifier(None, None, num_classes, "wu")
     _check_samples(features, labels, num_classes, None)
     labels = labels.to(features.device)
     counts = labels.bincount(minlength=num_classes)

@@ -13,13 +13,13 @@ from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
 from ncourse.metrics.checks import (
-    _as_indices,
     _check_chosen,
-    _check_classifier,
     _check_samples,
     _chosen,
     _raise_not_finite,
     _without,
+    as_indices,
+    check_classifier,
 )
 from ncourse.metrics.inputs import ArrayLike, _shape, as_numbers
 from ncourse.metrics.linear import linear_parts
@@ -146,7 +146,7 @@ class CollapseMetric(Metric):
             raise ValueError(f"field is {field!r}; expected one of {', '.join(_NUMBERS)}")
         # In a tuple, or it would become a submodule, moved and saved with the metric.
         self._classifier: tuple[nn.Module | None] = (classifier,)
-        _check_classifier(*self._weight_and_bias(), num_classes, convention)
+        check_classifier(*self._weight_and_bias(), num_classes, convention)
         # Each statistic is a list of (1, ...) tensors, one a process once they are gathered.
         states = self._samples if keep_features else self._statistics
         for name in states:
@@ -160,7 +160,7 @@ class CollapseMetric(Metric):
         """
         if self._classifier[0] is not None:
             return
-        _check_classifier(weight, bias, self.num_classes, self.convention)
+        check_classifier(weight, bias, self.num_classes, self.convention)
         layer = nn.Linear(weight.shape[1], weight.shape[0], bias is not None, device="meta")
         layer.weight = nn.Parameter(weight.detach().clone(), requires_grad=False)
         if bias is not None:
@@ -200,7 +200,7 @@ class CollapseMetric(Metric):
         weight, _ = self._weight_and_bias()
         h = as_numbers(features, "features")
         own = None if logits is None else as_numbers(logits, "logits")
-        y, h, own = _without(self.ignore_index, _as_indices(labels), h, own)
+        y, h, own = _without(self.ignore_index, as_indices(labels), h, own)
         _check_samples(h, y, self.num_classes, weight)
         if own is not None:
             _check_logits(own, len(y), self.num_classes)

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from ncourse.data import Dataset, in_memory
+from ncourse.metrics.checks import check_classifier
+from ncourse.metrics.linear import linear_parts
 from ncourse.models import Classifier, found_classifier, seeded
 from ncourse.progress import progress_bar
 from ncourse.training import processes
@@ -111,12 +113,14 @@ def fit(
         dataset = in_memory(dataset)
     # The names are not enough: `features` of torchvision's DenseNet are not pooled yet.
     if not isinstance(model, Classifier):
-        network = model = found_classifier(model, dataset.inputs[:2])
+        two = dataset.inputs[:2].to(next(model.parameters()).dtype)
+        network = model = found_classifier(model, two)
     usual = processes._HARDWARE.get()
     accelerator = usual.accelerator if accelerator is None else accelerator
     precision = usual.precision if precision is None else precision
     compiled = usual.compiled if compiled is None else compiled
     _check_fit(dataset, epochs, learning_rate, weight_decay, batch_size, milestones)
+    _check_classes(dataset, network.classifier)
     sgd = {"learning_rate": learning_rate, "weight_decay": weight_decay, "momentum": momentum}
     if optimizer is None:
         optim: Any = torch.optim.SGD(
@@ -142,9 +146,10 @@ def fit(
     here = processes.place()
     fabric = _start_fabric(here, accelerator, precision)
     trained, optim = fabric.setup(torch.compile(model) if compiled else model, optim)
-    inputs, labels = fabric.to_device((dataset.inputs, dataset.labels))
+    dtype = next(model.parameters()).dtype
+    inputs, labels = fabric.to_device((dataset.inputs.to(dtype), dataset.labels))
     # Fabric rounds the logits of precision "64-true" to float32, unless told in which to compute.
-    in_double = fabric.autocast if next(model.parameters()).dtype == torch.double else nullcontext
+    in_double = fabric.autocast if dtype == torch.double else nullcontext
     drops = {max(1, int(fraction * epochs)) for fraction in milestones}
     generator = torch.Generator().manual_seed(seed)
     state = _Checkpoint(
@@ -235,3 +240,22 @@ def _check_fit(
         )
     if not all(0 < fraction <= 1 for fraction in milestones):
         raise ValueError(f"milestones is {milestones}; expected fractions of the epochs in (0, 1]")
+
+
+def _check_classes(dataset: Dataset, classifier: nn.Linear) -> None:
+    """Raise, before anything is trained, for what could not be measured afterwards."""
+    weight, bias = linear_parts(classifier)
+    count = check_classifier(weight, bias, len(weight), "papyan")
+    for split, labels in (("training", dataset.labels), ("test", dataset.test_labels)):
+        if len(labels) and int(labels.max()) >= count:
+            raise ValueError(
+                f"{dataset.name} has {split} samples of class {int(labels.max())}; the classifier "
+                f"has {count} rows, one a class from 0"
+            )
+        missing = (labels.bincount(minlength=count) == 0).nonzero().flatten().tolist()
+        if len(labels) and missing:
+            listed = ", ".join(map(str, missing[:10])) + (", …" if len(missing) > 10 else "")
+            raise ValueError(
+                f"{dataset.name} has no {split} sample of class {listed}; the classifier has "
+                f"{count} rows, and collapse is about all of them"
+            )

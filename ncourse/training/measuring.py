@@ -58,7 +58,7 @@ def extract(
     *,
     chunk: int = 2048,
 ) -> Features:
-    """One forward pass in evaluation mode; the mode is put back.
+    """One forward pass in evaluation mode; every submodule's mode is put back.
 
     Args:
         model: has `features` and `classifier`.
@@ -66,7 +66,7 @@ def extract(
         labels: `(N,)`.
         chunk: samples per forward pass.
     """
-    was_training = model.training
+    modes = {module: module.training for module in model.modules()}
     like = next(model.parameters())  # its device and, in precision "64-true", its dtype
     model.eval()
     try:
@@ -74,7 +74,8 @@ def extract(
         features = torch.cat(pieces)
         logits = model.classifier(features)
     finally:
-        model.train(was_training)
+        for module, training in modes.items():
+            module.training = training
     return Features(features.cpu(), logits.cpu(), labels)
 
 
