@@ -145,7 +145,7 @@ def test_batches_of_every_kind_are_a_data_set(kind):
         ([{"pixels": X}], ValueError, "^a batch has pixels; expected labels in it"),
         ([(X, Y), (X[:, :1], Y)], ValueError,
          r"^a batch has inputs \(6, 1\), the first one \(6, 2\); expected samples of one shape$"),
-        ([(X, Y[:5])], ValueError, 
+        ([(X, Y[:5])], ValueError,
          r"^a batch has labels \(5,\) and inputs \(6, 2\); expected one label a sample$"),
         ([(X, Y - 1)], ValueError, "training labels run from -1 to 1"),
         ([(X, Y + 0.5)], TypeError, "^labels is float32; expected integer class indices"),
