@@ -15,7 +15,13 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import layer_norm
 
-from ncourse.metrics.capture import eager, find_classifier, main_output, unwrapped
+from ncourse.metrics.capture import (
+    eager,
+    evaluating,
+    find_classifier,
+    main_output,
+    unwrapped,
+)
 
 __all__ = [
     "CNN",
@@ -93,14 +99,30 @@ def found_classifier(model: nn.Module, inputs: Tensor) -> nn.Module:
         inputs: `(2, ...)` or more, to run it once.
 
     Raises:
-        ValueError: as `capture`; also if its output is not that of the layer.
+        ValueError: as `capture`; also if the layer sees tokens or pixels, or if what the network
+            returns is not the layer's output, as where a softmax follows.
     """
     layer = find_classifier(model, inputs)
     if not isinstance(layer, nn.Linear):
         raise ValueError(
             f"the classifier is a {type(layer).__name__}; training needs an nn.Linear at the end"
         )
-    return _Found(unwrapped(model), layer)
+    found = _Found(unwrapped(model), layer)
+    like = next(model.parameters())
+    with torch.no_grad(), evaluating(found):
+        given = inputs.to(like)
+        features = found.features(given)
+        if features.ndim != 2:
+            raise ValueError(
+                f"the classifier sees {tuple(features.shape)}; training needs (samples, features)"
+            )
+        logits, output = layer(features), found(given)
+    if output.shape != logits.shape or not torch.allclose(output, logits, rtol=1e-4, atol=1e-6):
+        raise ValueError(
+            "the network's output is not that of its last linear layer; training needs logits, so "
+            "leave out what follows it, such as a softmax"
+        )
+    return found
 
 
 class MLP(Classifier):

@@ -62,8 +62,35 @@ def test_any_network_on_any_batches():
     assert _loss(_mlp(), dataset=loader) == expected.rows()[-1]["loss"]
     with pytest.raises(ValueError, match="the loader has no batches"):
         data.in_memory([])
+    with pytest.raises(ValueError, match=r"no nn.Linear ran; the model's linear layers are none"):
+        _loss(nn.Flatten())
     with pytest.raises(ValueError, match="cannot tell which linear layer"):
         _loss(nn.Sequential(nn.Flatten(), nn.Linear(64, 10), nn.Linear(10, 10), nn.Softmax(1)))
+
+
+@pytest.mark.parametrize(
+    ("network", "told"),
+    [
+        (nn.Sequential(nn.Flatten(), nn.Linear(64, 10), nn.LogSoftmax(1)),
+         "^the network's output is not that of its last linear layer; .* such as a softmax$"),
+        (nn.Sequential(nn.Flatten(), nn.Linear(64, 10), nn.Dropout(), nn.Softmax(1)),
+         "^the network's output is not that of its last linear layer"),
+        (nn.Sequential(nn.Flatten(2), nn.Linear(64, 10)),
+         r"^the classifier sees \(2, 1, 64\); training needs \(samples, features\)$"),
+        (nn.Sequential(nn.Unflatten(2, (8, 1)), nn.AdaptiveAvgPool3d(1), nn.Flatten(2),
+                       nn.Conv1d(1, 10, 1), nn.Flatten()),
+         r"^the classifier is a Conv1d; training needs an nn\.Linear at the end$"),
+    ],
+)  # fmt: skip
+def test_networks_that_end_otherwise_are_refused_before_they_are_trained(network, told):
+    with pytest.raises(ValueError, match=told):
+        _loss(network)
+
+
+def test_dropout_after_the_classifier_is_off_where_the_output_is_compared():
+    network = nn.Sequential(nn.Flatten(), nn.Linear(64, 10), nn.Dropout()).train()
+    assert _loss(network) > 0
+    assert not network.training  # as `fit` leaves it
 
 
 class _NamesOfItsOwn(nn.Module):

@@ -1,8 +1,8 @@
 """Features and classifier out of any `nn.Module`."""
 
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple, overload
@@ -24,6 +24,7 @@ __all__ = [
     "Captured",
     "capture",
     "eager",
+    "evaluating",
     "find_classifier",
     "main_output",
     "split_batch",
@@ -183,13 +184,10 @@ def capture(
             calls.append(_Call(module, given.detach().clone(), output))
 
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
-    modes = {module: module.training for module in model.modules()}
-    hooks = {m: m.register_forward_hook(record, with_kwargs=True) for m in watched}
     takes = _argument_names(model)
     collected: list[tuple[Tensor, Tensor, Tensor | None, Tensor]] = []
     head: _Head | None = None
-    try:
-        model.eval()
+    with evaluating(model), _hooked(watched, record) as hooks:
         for batch in islice(loader, max_batches):
             calls.clear()
             inputs, given = split_batch(batch)
@@ -229,11 +227,6 @@ def capture(
                 continue
             kept_logits = logits.clone().cpu() if keep_logits else None
             collected.append((features.cpu(), labels.cpu(), kept_logits, decided.argmax(1).cpu()))
-    finally:
-        for hook in hooks.values():
-            hook.remove()
-        for module, training in modes.items():
-            module.training = training
     if head is None:
         raise ValueError("the loader has no batches with samples")
     if into is not None:
@@ -269,23 +262,15 @@ def find_classifier(model: nn.Module, inputs: Any) -> nn.Module:
     names = _names(model)
     calls: list[_Call] = []
 
-    def record(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+    def record(module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
         if isinstance(output, Tensor):
             calls.append(_Call(module, output, output))
 
-    modes = {module: module.training for module in model.modules()}
-    hooks = [m.register_forward_hook(record) for m in names if _may_be_classifier(m)]
-    try:
-        model.eval()
-        device = next((p.device for p in model.parameters()), torch.device("cpu"))
-        with eager():
-            result = _run(model, _moved(inputs, device), None)
-        layers = _choose_classifiers(calls, result, names)
-    finally:
-        for hook in hooks:
-            hook.remove()
-        for module, training in modes.items():
-            module.training = training
+    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    watched = [m for m in names if _may_be_classifier(m)]
+    with evaluating(model), _hooked(watched, record), eager():
+        result = _run(model, _moved(inputs, device), None)
+    layers = _choose_classifiers(calls, result, names)
     if len(layers) > 1:
         raise ValueError(f"the classifier is {len(layers)} layers, of which the model takes a mean")
     return layers[0]
@@ -336,6 +321,29 @@ def _names(model: nn.Module) -> dict[nn.Module, str]:
 def _plain_name(name: str) -> str:
     """A dotted name without the parts that wrappers add."""
     return ".".join(part for part in name.split(".") if part not in ("_orig_mod",))
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """The model in evaluation mode; each submodule's own mode comes back, also after an error."""
+    modes = {module: module.training for module in model.modules()}
+    try:
+        model.eval()
+        yield
+    finally:
+        for module, training in modes.items():
+            module.training = training
+
+
+@contextmanager
+def _hooked(modules: Iterable[nn.Module], record: Callable[..., None]) -> Iterator[dict[Any, Any]]:
+    """`record` after each call of the modules; their hooks, those that are left come off."""
+    hooks = {m: m.register_forward_hook(record, with_kwargs=True) for m in modules}
+    try:
+        yield hooks
+    finally:
+        for hook in hooks.values():
+            hook.remove()
 
 
 def eager() -> AbstractContextManager[Any]:

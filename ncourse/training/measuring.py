@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ncourse.data import Dataset
 from ncourse.metrics import measure, nearest_class_mean
+from ncourse.metrics.capture import evaluating
 from ncourse.training.processes import Place, _all_gather
 
 __all__ = ["MEASURED", "Features", "extract", "log_schedule"]
@@ -66,16 +67,11 @@ def extract(
         labels: `(N,)`.
         chunk: samples per forward pass.
     """
-    modes = {module: module.training for module in model.modules()}
     like = next(model.parameters())  # its device and, in precision "64-true", its dtype
-    model.eval()
-    try:
+    with evaluating(model):
         pieces = [model.features(piece.to(like)) for piece in inputs.split(chunk)]
         features = torch.cat(pieces)
         logits = model.classifier(features)
-    finally:
-        for module, training in modes.items():
-            module.training = training
     return Features(features.cpu(), logits.cpu(), labels)
 
 
