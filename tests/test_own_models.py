@@ -837,6 +837,20 @@ def test_two_heads_at_each_place_are_one_classifier(place):
     assert captured.is_linear
 
 
+@pytest.mark.parametrize("count", [1, 5])
+def test_a_head_at_one_token_is_told_from_a_body_of_the_outputs_shape(count):
+    body, head = nn.Linear(D, K), nn.Linear(K, K)
+    at_one = _Scores(nn.Sequential(nn.Unflatten(1, (1, K)), head), lambda z: z[:, 0])
+    batch = (torch.randn(count, D), torch.arange(count) % K)
+    with pytest.raises(
+        ValueError, match=r"^the classifier '1\.layer\.1' sees \(\d, 1, 4\); expected"
+    ):
+        capture(nn.Sequential(body, at_one), [batch])
+    captured = capture(nn.Sequential(body, at_one), [(batch[0], batch[1][:, None])])
+    assert torch.equal(captured.weight, head.weight)
+    assert captured.is_linear
+
+
 @pytest.mark.parametrize(
     ("make", "shape", "labels", "told"),
     [
