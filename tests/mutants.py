@@ -29,7 +29,7 @@ TESTS = {
     "ufm": ["test_ufm.py", "test_properties.py"],
     "metrics": [
         *("test_metrics.py", "test_metrics_stream.py", "test_own_data.py", "test_own_models.py"),
-        *("test_refusals.py", "test_properties.py"),
+        *("test_elsewhere.py", "test_refusals.py", "test_properties.py"),
     ],
 }
 

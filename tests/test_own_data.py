@@ -474,3 +474,22 @@ def test_all_classes_may_be_chosen_and_a_classifier_may_be_a_convolution():
     for wrong in (weight[:, :, None].repeat(1, 1, 2), weight[0]):
         with pytest.raises(ValueError, match=r"^weight is .*; expected"):
             measure(features, labels, wrong, bias)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"classes": [0, 2]}, {"min_samples": 4}, {"classes": [0, 2, 3], "min_samples": 4}],
+    ids=str,
+)
+def test_logits_decide_among_the_classes_that_are_measured_in_a_stream_as_well(options):
+    generator = torch.Generator().manual_seed(1)
+    labels = torch.tensor([0, 1, 2, 3] * 3 + [0, 2, 3] * 10)
+    logits = torch.eye(4)[labels]
+    features = logits + 0.1 * torch.randn(len(labels), 4, generator=generator)
+    logits[:, 1] += 9  # everywhere the largest, of a class with three samples
+    metric = CollapseMetric(4, keep_features=True, **options)
+    for rows in torch.arange(len(labels)).split(10):
+        metric.update(features[rows], labels[rows], logits[rows])
+    expected = measure(features, labels, logits=logits, num_classes=4, **options)
+    assert metric.compute().nc4 == expected.nc4
+    assert (expected.nc4 == 0) == bool(options)

@@ -138,7 +138,8 @@ def by_class(
     ratio.fill_diagonal_(0)
     alignment = torch.full_like(variance, torch.nan)
     if w is not None:
-        alignment = torch.cosine_similarity(means - means.mean(0), w[kept].double().to(x.device))
+        rows = w.double().to(x.device)[kept]
+        alignment = torch.cosine_similarity(means - means.mean(0), rows)
     return ByClass(kept, counts, means, variance, ratio.sum(1) / (len(kept) - 1), alignment)
 
 
@@ -159,7 +160,7 @@ def nearest_class_mean(features: ArrayLike, class_means: ArrayLike) -> Int[Tenso
         ValueError: for shapes that do not match, no class, NaN or infinity.
     """
     features = as_numbers(features, "features")
-    class_means = as_numbers(class_means, "class_means")
+    class_means = as_numbers(class_means, "class_means").to(features.device)
     if features.ndim != 2 or class_means.ndim != 2 or features.shape[1] != class_means.shape[1]:
         raise ValueError(
             f"features is {_shape(features)} and class_means {_shape(class_means)}; "

@@ -227,7 +227,12 @@ class CollapseMetric(Metric):
             self._accumulate(features, labels, dtype)
 
     def _decided(self, logits: Tensor) -> Tensor:
-        """The class of each largest logit, of those among the classes to measure."""
+        """The class of each largest logit, of those among the classes to measure.
+
+        Where some may yet be left out, the logits themselves.
+        """
+        if self.min_samples is not None:
+            return logits
         if self.classes is None:
             return logits.argmax(1)
         classes = torch.tensor(list(self.classes), device=logits.device)
@@ -316,8 +321,8 @@ class CollapseMetric(Metric):
     def _from_features(self) -> CollapseReport:
         features, labels, predictions = self._kept()
         weight, bias = self._weight_and_bias()
-        logits = None
-        if predictions is not None:
+        logits = predictions
+        if predictions is not None and predictions.ndim == 1:
             logits = nn.functional.one_hot(predictions, self.num_classes)
         return measure(
             features, labels, weight, bias, logits=logits,
@@ -403,7 +408,7 @@ class CollapseMetric(Metric):
         return (None, None) if classifier is None else linear_parts(classifier)
 
     def _kept(self) -> tuple[Tensor, Tensor, Tensor | None]:
-        """All features, labels and, if there were logits, predictions."""
+        """All features, labels and, if there were logits, what `_decided` made of them."""
         if not len(self.labels):
             raise ValueError("no samples yet; call update before compute")
         predictions = dim_zero_cat(self.predictions) if len(self.predictions) else None

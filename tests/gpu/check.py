@@ -33,7 +33,8 @@ def farthest(device: str, dtype: torch.dtype) -> float:
     """The largest relative difference of any number of `measure` and of a stream."""
     features, labels, weight = cloud(dtype)
     h, y, w = features.to(device), labels.to(device), weight.to(device)
-    pairs = [(measure(features, labels, weight), measure(h, y, w))]
+    whole = measure(features, labels, weight)
+    pairs = [(whole, measure(h, y, w)), (whole, measure(h, labels, weight))]
     reports = []
     for x, z in ((features, labels), (h, y)):
         metric = CollapseMetric(10).to(x.device)
