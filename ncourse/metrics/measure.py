@@ -54,7 +54,7 @@ def measure(
     | jacot | mean of class means | 1/K | trace_ratio | Jacot et al. 2024 (balanced there) |
     | wu | mean of all samples | n_c/N | trace_fraction | Wu and Mondelli 2025 |
 
-    Everything comes as tensors of any layout, NumPy arrays, or nested lists.
+    Everything comes as tensors of any layout and on any device, NumPy arrays, or nested lists.
 
     Args:
         features: `(N, d)`, floating point (half precision is computed in float32), finite.

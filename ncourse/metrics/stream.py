@@ -195,7 +195,8 @@ class CollapseMetric(Metric):
         """Take in one batch: features `(n, d)`, labels `(n,)`, n >= 0.
 
         `logits` `(n, K)`, the model's own, take the place of the classifier's scores in `nc4` where
-        features are kept; give them with every batch or with none. Raises as `measure` does.
+        features are kept; give them with every batch or with none. Only decisions are kept of them,
+        unless `min_samples` may yet leave out classes. Raises as `measure` does.
         """
         weight, _ = self._weight_and_bias()
         h = as_numbers(features, "features")
