@@ -220,6 +220,14 @@
       const isCut = () => one.scrollWidth > one.clientWidth + 1;
       one.classList.remove("nc-tight");
       if (one.tagName === "TABLE" && isCut()) one.classList.add("nc-tight");
+      if (one.matches(".output pre")) {
+        // A table that was printed keeps its columns, smaller, where that is enough.
+        const folds = () => one.scrollWidth > one.clientWidth;
+        one.classList.add("nc-unfolded");
+        if (folds()) one.classList.add("nc-tight");
+        if (folds()) one.classList.remove("nc-tight");
+        one.classList.remove("nc-unfolded");
+      }
       const cut = isCut();
       one.classList.toggle("nc-cut", cut);
       if (cut) one.tabIndex = 0;

@@ -196,6 +196,18 @@ CUT = """() => [...document.querySelectorAll(
     one.classList.contains('nc-cut') && one.tabIndex === 0])"""
 
 
+# What was printed in lines of at most 96 characters, and takes more lines than it has.
+FOLDED = """() => [...document.querySelectorAll('.bd-article .output pre')]
+  .filter(one => one.checkVisibility())
+  .map(one => [one, one.textContent.replace(/\\n$/, '').split('\\n')])
+  .filter(([, lines]) => Math.max(...lines.map(line => line.length)) <= 96)
+  .filter(([one, lines]) => {
+    const style = getComputedStyle(one);
+    const padding = parseFloat(style.paddingTop) + parseFloat(style.paddingBottom);
+    return one.clientHeight - padding > (lines.length + 0.6) * parseFloat(style.lineHeight);
+  }).map(([one]) => one.textContent.slice(0, 60))"""
+
+
 # What watches the size of the page has seen it.
 NEXT_FRAME = "new Promise(seen => requestAnimationFrame(() => requestAnimationFrame(seen)))"
 
@@ -206,6 +218,14 @@ def test_a_window_that_grows_shows_its_tables_whole_again(visit: Visit, server: 
         page.set_viewport_size({"width": width, "height": 900})
         page.wait_for_timeout(600)
     assert page.evaluate(CUT) == []
+
+
+def test_printed_tables_that_fold_are_noticed(visit: Visit, server: str) -> None:
+    page = _open(visit, f"{server}/09-progressive-collapse.html")
+    page.evaluate(NEXT_FRAME)
+    page.evaluate("""document.querySelectorAll('pre.nc-tight')
+      .forEach(one => one.classList.remove('nc-tight'))""")
+    assert any(line.startswith("mixture  ProNC") for line in page.evaluate(FOLDED))
 
 
 def test_all_that_is_unfolded_at_once_is_measured_once(visit: Visit, server: str) -> None:
@@ -247,6 +267,7 @@ def test_page(visit: Visit, server: str, name: str) -> None:
         cut = page.evaluate(CUT)
         if size == DESKTOP:
             assert cut == [], "tables, formulas or code that are cut"
+            assert page.evaluate(FOLDED) == [], "printed tables whose columns are lost"
         assert [text for text, shown in cut if not shown] == [], "cut, and nothing says so"
     assert page.evaluate(STICKING_OUT) == [], "formulas that are cut and do not scroll"
 
