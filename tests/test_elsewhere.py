@@ -31,6 +31,7 @@ LOGITS = torch.randn(40, K, generator=GENERATOR)
 ALL = {"features": FEATURES, "labels": LABELS, "weight": WEIGHT, "bias": BIAS, "logits": LOGITS}
 CALLS = {
     "measure": (measure, ALL, {}),
+    "measure, of a classifier": (measure, ("features", "labels", "weight", "bias"), {}),
     "measure, some classes": (measure, ALL, {"classes": [0, 2, 3]}),
     "measure, common classes": (measure, ALL, {"min_samples": 5, "ignore_index": 1}),
     "by_class": (by_class, ("features", "labels", "weight"), {}),

@@ -40,8 +40,8 @@ class _Mean(nn.Module):
         return self.made_of((self.left(x) + self.right(x)) / 2)
 
 
-def _updated(num_classes: int, *batches: Tensor) -> CollapseMetric:
-    metric = CollapseMetric(num_classes)
+def _updated(num_classes: int, *batches: Tensor, keep: bool = False) -> CollapseMetric:
+    metric = CollapseMetric(num_classes, keep_features=keep)
     for features in batches:
         metric.update(features, LABELS)
     return metric
