@@ -69,10 +69,14 @@ class Task:
 
 
 def levels_in_words(page: str) -> str:
-    """HTML in which a screen reader says how difficult an exercise is, and not "black circle"."""
+    """HTML in which a screen reader says how difficult an exercise is, and not "black circle".
+
+    What it has been made of once stays as it is.
+    """
     for mark, words in LEVELS.items():
-        said = f'<span role="img" aria-label="{words}">{mark}</span>'
-        page = re.sub(rf"(>[^<>]*){mark}(?=[^<>]*<)", rf"\1{said}", page)
+        opened = f'<span role="img" aria-label="{words}">'
+        found = rf"(>[^<>]*)(?<!{opened}){mark}(?=[^<>]*<)"
+        page = re.sub(found, rf"\1{opened}{mark}</span>", page)
     return page
 
 

@@ -4,6 +4,7 @@ import doctest
 import importlib
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import nbformat
 import pytest
@@ -335,3 +336,24 @@ def test_how_difficult_an_exercise_is_can_be_heard() -> None:
         assert f'<span role="img" aria-label="difficulty {words} of 3">{mark}</span>' in made
     assert 'data-x="●○○"' in made
     assert re.sub("</?span[^>]*>", "", made) == page
+
+
+def test_pages_that_are_not_written_again_are_tidied_once(tmp_path: Path) -> None:
+    """Sphinx leaves what has not changed; a second build goes over it all the same."""
+    page = tmp_path / "page.html"
+    page.write_text(
+        '<script defer src="_static/scripts/fontawesome.js?digest=1"></script>\n'
+        '<summary class="a" aria-label="Toggle hidden content">Show</summary>'
+        '<button class="search-button-field" aria-label="Search">Search</button>'
+        '<button class="theme-switch-button" aria-label="Color mode">Mode</button>'
+        '<summary><span class="toctree-toggle" role="presentation"><i></i></span></summary>'
+        '<th class="head"><p></p></th><div id="pst-primary-sidebar" class="b"></div>'
+        "<h3>Exercise 1.1 · ●○○</h3><h3>Exercise 1.2 · ●●●</h3>",
+        encoding="utf-8",
+    )
+    made = [page.read_text(encoding="utf-8")]
+    for _ in range(3):
+        sphinx_extension.tidy(SimpleNamespace(outdir=str(tmp_path)), None)
+        made.append(page.read_text(encoding="utf-8"))
+    assert made[0] != made[1] == made[2] == made[3]
+    assert made[1].count("difficulty 1 of 3") == 1
