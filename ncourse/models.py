@@ -102,21 +102,20 @@ def found_classifier(model: nn.Module, inputs: Tensor) -> nn.Module:
         ValueError: as `capture`; also if the layer sees tokens or pixels, or if what the network
             returns is not the layer's output, as where a softmax follows.
     """
+    inputs = inputs.to(next(model.parameters(), inputs))  # its device and dtype
     layer = find_classifier(model, inputs)
     if not isinstance(layer, nn.Linear):
         raise ValueError(
             f"the classifier is a {type(layer).__name__}; training needs an nn.Linear at the end"
         )
     found = _Found(unwrapped(model), layer)
-    like = next(model.parameters())
     with torch.no_grad(), evaluating(found):
-        given = inputs.to(like)
-        features = found.features(given)
+        features = found.features(inputs)
         if features.ndim != 2:
             raise ValueError(
                 f"the classifier sees {tuple(features.shape)}; training needs (samples, features)"
             )
-        logits, output = layer(features), found(given)
+        logits, output = layer(features), found(inputs)
     if output.shape != logits.shape or not torch.allclose(output, logits, rtol=1e-4, atol=1e-6):
         raise ValueError(
             "the network's output is not that of its last linear layer; training needs logits, so "

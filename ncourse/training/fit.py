@@ -113,8 +113,7 @@ def fit(
         dataset = in_memory(dataset)
     # The names are not enough: `features` of torchvision's DenseNet are not pooled yet.
     if not isinstance(model, Classifier):
-        like = next(model.parameters(), dataset.inputs)
-        network = model = found_classifier(model, dataset.inputs[:2].to(like.dtype))
+        network = model = found_classifier(model, dataset.inputs[:2])
     usual = processes._HARDWARE.get()
     accelerator = usual.accelerator if accelerator is None else accelerator
     precision = usual.precision if precision is None else precision
